@@ -1,0 +1,177 @@
+/*
+ * pyprep.h - libpyprep: submit jobs to a pyprepd and get their receipts.
+ *
+ *	struct pyprep *p;
+ *	struct pyprep_problem why;
+ *	if (pyprep_connect(NULL, &p, &why) < 0)
+ *		errx(1, "%s", why.message);
+ *	const char *params[] = { "n=1000000", NULL };
+ *	struct pyprep_job job = { .kind = "sumsq", .params = params };
+ *	pyprep_submit(p, &job, &tag, &why);
+ *	struct pyprep_event event;
+ *	while (pyprep_next(p, -1, &event) == 1)
+ *		if (event.type == PYPREP_RECEIPT) ...
+ *	pyprep_close(p);
+ *
+ * A connection belongs to one thread at a time.  Jobs are attached to it: closing it
+ * cancels what has not ended.  Nothing here prints, forks, installs signal handlers or
+ * exits.  Times are nanoseconds of CLOCK_MONOTONIC, memory is bytes.
+ *
+ * Functions return 0 (or what they say) or a negative errno; with `why` not NULL they also
+ * leave a stable word and a sentence there.  Common to all: -EPIPE the daemon is gone
+ * (jobs not yet ended get a receipt with cause "broker_lost" from pyprep_next()), -EPROTO
+ * it does not speak our protocol, -EINTR a signal came while waiting: call again.
+ */
+#ifndef PYPREP_H
+#define PYPREP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PYPREP_API __attribute__((visibility("default")))
+
+struct pyprep; /* one connection */
+struct pyprep_prepared; /* a job with its names resolved and parameters packed */
+
+struct pyprep_problem {
+	char code[32]; /* stable word: "unknown_kind", "unreachable", "queue_full", ... */
+	char message[480]; /* a sentence: what was wrong, expected, and what to do next */
+	int exit_status; /* what pyprepctl exits with: 2, 3, 69, 75, 77, 125 */
+};
+
+/* Connect to the daemon of `runtime_dir` (NULL: $PYPREP_RUNTIME_DIR, else /run/pyprep for
+ * root, $XDG_RUNTIME_DIR/pyprep for a user; when that has no daemon, /run/pyprep).
+ * The caller owns *ret and ends it with pyprep_close().
+ * -ENOENT, -ECONNREFUSED: no daemon there.  -EACCES: not allowed. */
+PYPREP_API int pyprep_connect(const char *runtime_dir, struct pyprep **ret,
+			      struct pyprep_problem *why);
+
+/* Cancels what has not ended, and frees all.  NULL is fine. */
+PYPREP_API void pyprep_close(struct pyprep *p);
+
+/* A descriptor for poll(): readable when pyprep_next(p, 0, ...) may have something, after
+ * pyprep_arm() returned 0.  It is the connection's: do not read or close it. */
+PYPREP_API int pyprep_fd(const struct pyprep *p);
+
+/* Ask for the descriptor to become readable.  1: something is there already, do not
+ * sleep; 0: sleep on pyprep_fd(). */
+PYPREP_API int pyprep_arm(struct pyprep *p);
+
+struct pyprep_job {
+	const char *kind;
+	const char *pool; /* NULL: the first pool that runs such kinds */
+	const char *const *params; /* "name=value", NULL at the end; NULL: none */
+	const char *const *argv; /* kind exec: the command, NULL at the end */
+	int priority; /* -100 .. 100, higher first */
+	uint64_t timeout_ns; /* of the run; 0: none */
+	int64_t item_low, item_high; /* array job over low .. high-1 when low < high */
+	unsigned flags; /* PYPREP_NO_WAIT */
+};
+#define PYPREP_NO_WAIT 1u /* no room in the daemon: refuse (queue_full), do not wait */
+
+/* Resolve names with the daemon (one round trip) and pack the parameters, for submitting
+ * many times.  The caller owns *ret; end it with pyprep_prepared_free() before the
+ * connection.  -EINVAL with `why`: unknown kind or pool, or the kind does not run there.
+ * (Parameters are checked by the daemon at submit: a bad one gives a refused receipt.) */
+PYPREP_API int pyprep_prepare(struct pyprep *p, const struct pyprep_job *job,
+			      struct pyprep_prepared **ret, struct pyprep_problem *why);
+PYPREP_API void pyprep_prepared_free(struct pyprep_prepared *prepared);
+PYPREP_API const char *pyprep_prepared_pool(const struct pyprep_prepared *prepared);
+PYPREP_API const char *pyprep_prepared_executor(const struct pyprep_prepared *prepared);
+
+/* Put one job on its way.  *ret_tag (may be NULL) comes back in its events.  `user` too.
+ * Waits while the ring is full, keeping events that arrive meanwhile for pyprep_next().
+ * -EAGAIN with PYPREP_NO_WAIT: the ring is full.  -EMSGSIZE: parameters too long. */
+PYPREP_API int pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared,
+				      void *user, uint64_t *ret_tag);
+
+/* pyprep_prepare, submit and free in one. */
+PYPREP_API int pyprep_submit(struct pyprep *p, const struct pyprep_job *job, void *user,
+			     uint64_t *ret_tag, struct pyprep_problem *why);
+
+struct pyprep_receipt {
+	uint64_t id; /* the daemon's number of the job; 0 when it was refused */
+	uint64_t tag;
+	const char *kind, *pool, *executor; /* valid as long as the connection */
+	const char *state; /* succeeded failed cancelled timed_out refused */
+	const char *cause; /* none error exit signal timeout worker_died cancelled ... */
+	int cause_value; /* exit status or signal */
+	const char *error_code; /* "none", or a stable word */
+	const char *error_message; /* "" when there is none; valid until the next call */
+	const void *result; /* one msgpack value; valid until the next call */
+	size_t result_length;
+	unsigned attempt;
+	int slot; /* -1: never reached a worker */
+	int worker_pid;
+	int truncated; /* a command's output was longer than the cap */
+	int bystander; /* died of another job's deed on the same worker */
+	uint64_t items, items_failed; /* array jobs */
+	int exit_status; /* what `pyprepctl run` exits with */
+
+	/* The way, in ns.  submit + store + queue + dispatch + run + return + residual = total */
+	uint64_t submit_ns, store_ns, queue_ns, dispatch_ns, run_ns, return_ns;
+	uint64_t total_ns;
+	int64_t residual_ns;
+	uint64_t submitted_ns, ended_ns; /* the clock's own values, to order receipts by */
+
+	/* The run.  oncpu + runqueue + blocked = run */
+	const char *method; /* how it was measured: none light thread loop tree */
+	uint64_t oncpu_ns, runqueue_ns, blocked_ns, user_ns, system_ns;
+	uint64_t peak_memory_bytes;
+	uint32_t switches_voluntary, switches_involuntary;
+	uint32_t faults_minor, faults_major;
+};
+
+enum pyprep_event_type {
+	PYPREP_RECEIPT = 1, /* the job has ended */
+	PYPREP_OUTPUT, /* a command wrote to stdout (stream 1) or stderr (2) */
+	PYPREP_ITEMS, /* results of an array job: items first .. first+count-1 */
+};
+
+struct pyprep_event {
+	enum pyprep_event_type type;
+	uint64_t tag;
+	void *user;
+	struct pyprep_receipt receipt; /* PYPREP_RECEIPT */
+	int stream; /* PYPREP_OUTPUT */
+	const void *bytes; /* OUTPUT: bytes; ITEMS: int64_t; valid until the next call */
+	size_t length; /* in bytes */
+	int64_t first;
+	uint32_t count;
+};
+
+/* The next event.  1: *ret is set; 0: none within `timeout_ms` (-1: for ever), or nothing
+ * is outstanding. */
+PYPREP_API int pyprep_next(struct pyprep *p, int timeout_ms, struct pyprep_event *ret);
+
+/* Jobs submitted whose receipt pyprep_next() has not given yet. */
+PYPREP_API uint64_t pyprep_outstanding(const struct pyprep *p);
+
+/* Cancel one job of this connection, or all of them.  Receipts still come.  Returns how many
+ * were told to end. */
+PYPREP_API int pyprep_cancel(struct pyprep *p, uint64_t tag);
+PYPREP_API int pyprep_cancel_all(struct pyprep *p);
+
+/* A control request of docs/protocol.md: `map` is one msgpack map {"verb": ..., ...}.
+ * `reply` is called once per reply map and may return non-zero to stop listening (that
+ * value is returned).  `timeout_ms` -1: for ever.
+ * An error reply is returned as -EREMOTEIO with its code and message in `why`. */
+typedef int (*pyprep_reply_fn)(void *context, const void *map, size_t length);
+PYPREP_API int pyprep_request(struct pyprep *p, const void *map, size_t length, int timeout_ms,
+			      pyprep_reply_fn reply, void *context, struct pyprep_problem *why);
+
+/* Fill `ret` from the bytes of a "receipt" field of a reply (verbs show, ls, wait).  Texts
+ * and result point into `bytes`; kind, pool and executor are left NULL. -EPROTO. */
+PYPREP_API int pyprep_receipt_decode(const void *bytes, size_t length,
+				     struct pyprep_receipt *ret);
+
+PYPREP_API const char *pyprep_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,61 @@
+/*
+ * executor.h - how a worker runs jobs: one row and one function per way.
+ *
+ * To add an executor: write executors/NAME.c with its run function, add its row to
+ * executors/table.c, and a test.
+ */
+#ifndef PYPREP_DAEMON_EXECUTOR_H
+#define PYPREP_DAEMON_EXECUTOR_H
+
+#include <stdbool.h>
+
+#include "daemon/kind.h"
+#include "ipc/link.h"
+
+struct pool_config;
+
+/* What a worker process has when its executor starts. */
+struct worker {
+	const struct pool_config *pool;
+	unsigned slot;
+	struct link_worker link;
+	int control; /* socket to the supervisor; readable (end of file) is the order to stop */
+};
+
+struct executor {
+	const char *name; /* as in the config: executor = name */
+	const char *help;
+	unsigned classes; /* 1u << KIND_CPU | ...: the classes it can run */
+	unsigned workers; /* default number of workers; 0: one per usable CPU */
+	unsigned concurrency; /* default jobs at once per worker; 0: one per usable CPU */
+	unsigned concurrency_max;
+	bool shares_fate; /* many jobs in one process: its death is charged to all of them */
+	bool stops_alone; /* can end one running job by MSG_STOP and live on; else the worker is
+			     killed to end a job */
+	/* Take requests from w->link until the supervisor says stop.  Returns the exit status.
+	 * Calls link_worker_ready() when it is. */
+	int (*run)(struct worker *w);
+};
+
+extern const struct executor executors[];
+extern const unsigned executor_count;
+const struct executor *executor_by_name(const char *name);
+
+static inline bool
+executor_runs(const struct executor *e, const struct kind *k)
+{
+	return (e->classes & 1u << k->class) != 0;
+}
+
+/* ---- common to executors: daemon/run.c ---- */
+
+/* Prepare `call` for `run`; free with call_end(). */
+void call_begin(struct call *call, const struct run_body *run, const void *args);
+void call_end(struct call *call);
+
+/* Run one KIND_CPU job or range, or one KIND_IO on a loop of its own, on this thread, with
+ * full or light measurement (usage.h), and publish its result through `publish_lock`
+ * (a pthread_mutex_t, or NULL when the worker has one thread). */
+void run_one(struct worker *w, const struct run_body *run, const void *args, void *publish_lock);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * usage.h - what a run used: on-CPU, run-queue and blocked time, user and system
+ * time, peak memory, faults and context switches.
+ *
+ * Sources: /proc/thread-self/schedstat (time on a CPU and time ready but waiting, ns),
+ * getrusage(RUSAGE_THREAD) (user and system time, faults, switches), VmHWM of
+ * /proc/self/status after "5" was written to /proc/self/clear_refs (ru_maxrss never
+ * falls and starts as the parent's: wrong for a job).
+ *
+ * That costs tens of microseconds, so a kind whose runs take a few is measured lightly:
+ * two clock reads; every 64th run and every surprise is measured in full.
+ */
+#ifndef PYPREP_DAEMON_USAGE_H
+#define PYPREP_DAEMON_USAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ipc/receipt.h"
+
+#define USAGE_LIGHT_NS 20000u /* a run below this is "tiny" */
+
+/* One per thread that runs jobs. */
+struct usage_meter {
+	int schedstat; /* open descriptor of this thread's, or -1 */
+	int status; /* /proc/self/status */
+	int clear_refs;
+	bool whole_process; /* alone in its process: peak memory is the job's */
+	uint64_t memory_last; /* last peak seen, for light runs */
+	struct usage_snapshot {
+		uint64_t oncpu_ns, runqueue_ns;
+		uint64_t user_ns, system_ns;
+		uint64_t faults_minor, faults_major;
+		uint64_t switches_voluntary, switches_involuntary;
+	} base;
+	uint64_t light_ns; /* run time of light runs since base */
+	struct usage_guess {
+		uint8_t tiny_in_row;
+		uint8_t since_full;
+	} guesses[64]; /* by kind index */
+	bool full; /* how the present run is measured */
+};
+
+/* Open the meter on the thread that will run jobs.  Never fails: what /proc does not give
+ * stays zero and the receipt says USAGE_LIGHT. */
+void usage_open(struct usage_meter *m, bool whole_process);
+void usage_close(struct usage_meter *m);
+
+/* Call right before outcome->started_ns is taken, and right after ended_ns is. */
+void usage_begin(struct usage_meter *m, unsigned kind);
+void usage_end(struct usage_meter *m, unsigned kind, struct outcome *outcome);
+
+#endif

@@ -1,0 +1,174 @@
+/*
+ * link.h - what the broker and one worker share: a segment with two rings and a
+ * table of tickets.
+ *
+ *   request ring  broker -> worker: MSG_RUN, MSG_STOP
+ *   result ring   worker -> broker: MSG_RESULT, MSG_RUN_OUTPUT, MSG_RUN_ITEMS
+ *
+ * A ticket is the right to run one job.  Its state decides who has the job, whoever
+ * dies in between:
+ *
+ *   FREE -> READY      broker, before it publishes the MSG_RUN that carries the ticket
+ *   READY -> CLAIMED   worker, by compare-and-swap, before it starts
+ *   READY -> FREE      broker, by compare-and-swap: taken back, so that nothing waits
+ *                      behind a long job; the worker then skips the stale record
+ *   CLAIMED -> DONE    worker, right after it published the result
+ *   DONE -> FREE       broker, when it has read the result
+ *
+ * After a worker's death the broker first drains the result ring, then walks the
+ * tickets: DONE has been read, CLAIMED is what died with it, READY goes back untouched.
+ * A new broker after the old one's death walks the same table: READY is taken back,
+ * CLAIMED is still running, DONE has its result in the ring.
+ *
+ * The word of a ticket is generation << 2 | state, so that a record of an earlier
+ * use never matches.  The broker hands out tickets; only it changes `id`.
+ *
+ * A worker with threads serialises its calls by a lock of its own: the rings have one
+ * producer and one consumer each.
+ */
+#ifndef PYPREP_IPC_LINK_H
+#define PYPREP_IPC_LINK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ipc/message.h"
+#include "ipc/wake.h"
+#include "shm/ring.h"
+
+#define LINK_TICKETS       2048u
+#define LINK_REQUEST_BYTES (256u * 1024)
+#define LINK_RESULT_BYTES  (256u * 1024)
+
+enum ticket_state { TICKET_FREE, TICKET_READY, TICKET_CLAIMED, TICKET_DONE };
+
+struct ticket {
+	_Atomic uint64_t word; /* generation << 2 | enum ticket_state */
+	_Atomic uint64_t claimed_ns; /* worker: when it claimed */
+	_Atomic uint64_t id; /* broker: the job */
+	_Atomic uint64_t deadline_span_ns; /* broker: timeout of the run, 0 none; for its successor */
+};
+
+struct link_shared {
+	_Alignas(RING_LINE) struct wake worker; /* the worker sleeps */
+	_Atomic uint32_t worker_ready; /* worker: has said ready, jobs may come */
+	_Atomic uint32_t worker_wants_room; /* worker: sleeps until the result ring has room */
+	_Atomic uint64_t ready_ns; /* worker: when it was */
+	_Alignas(RING_LINE) _Atomic uint64_t claims; /* worker: jobs ever claimed */
+	_Alignas(RING_LINE) struct ticket tickets[LINK_TICKETS];
+	_Alignas(RING_LINE) unsigned char rings[];
+};
+
+/* One memory that all of pyprepd's processes map from birth; the supervisor makes it. */
+struct board {
+	_Alignas(RING_LINE) struct wake broker; /* the broker sleeps */
+	_Atomic uint64_t next_id; /* broker: the next job's id; outlives it */
+	_Atomic uint32_t broker_generation; /* supervisor */
+};
+
+#define TICKET_INDEX_BITS 16
+/* What travels as `ticket` in messages: generation << 16 | index. */
+static inline uint64_t
+ticket_name(uint32_t index, uint64_t generation)
+{
+	return generation << TICKET_INDEX_BITS | index;
+}
+static inline uint32_t
+ticket_index(uint64_t name)
+{
+	return (uint32_t)(name & ((1u << TICKET_INDEX_BITS) - 1));
+}
+static inline uint64_t
+ticket_generation(uint64_t name)
+{
+	return name >> TICKET_INDEX_BITS;
+}
+static inline enum ticket_state
+ticket_state(const struct ticket *t)
+{
+	return (enum ticket_state)(atomic_load_explicit(&t->word, memory_order_acquire) & 3);
+}
+
+size_t link_footprint(void);
+
+/* ---- the worker's side ---- */
+
+struct link_worker {
+	struct link_shared *shared;
+	struct board *board;
+	struct ring requests;
+	struct ring results;
+	int bell; /* eventfd the broker rings */
+	int broker_bell; /* eventfd that wakes the broker */
+};
+
+/* Takes no ownership of the descriptors.  0 or -errno. */
+int link_worker_attach(struct link_worker *l, void *base, struct board *board, int bell,
+		       int broker_bell);
+
+/* Say ready: from now on the broker sends jobs. */
+void link_worker_ready(struct link_worker *l);
+
+/* The next request in place (MSG_RUN or MSG_STOP), or NULL.  A MSG_RUN comes back with its
+ * ticket claimed; one that was taken back is skipped.  Valid until link_release(), which
+ * must follow before the next call. */
+const struct ring_record *link_next(struct link_worker *l);
+void link_release(struct link_worker *l, const struct ring_record *record);
+
+/* A place for a record of the result ring; waits while the ring is full (the broker, or
+ * its successor, drains it).  `length` counts body and tail.  Then link_publish(). */
+void *link_reserve(struct link_worker *l, unsigned type, uint32_t length);
+void link_publish(struct link_worker *l, uint32_t length);
+
+/* Publish a result and set its ticket done; `result` and `message` may be NULL, their
+ * lengths are in body->outcome.  Longer ones than the ring can take are cut. */
+void link_finish(struct link_worker *l, const struct result_body *body, const void *result,
+		 const void *message);
+
+/* Wait for a request by the policy of wake.h, or until `other_fd` (-1: none) is readable.
+ * Returns 1 when a request is there, 0 when only other_fd is, -EINTR on a signal. */
+int link_wait(struct link_worker *l, int other_fd);
+
+/* ---- the broker's side ---- */
+
+struct link_broker {
+	struct link_shared *shared;
+	struct ring requests;
+	struct ring results;
+	int bell; /* owned: closed by link_broker_detach() */
+	uint32_t free_count;
+	uint16_t free_list[LINK_TICKETS]; /* indexes of free tickets, a stack */
+};
+
+/* Map `memfd` (not kept) and take `bell` over.  Tickets that are not free stay so: see
+ * link_take_back_all() and the walk of a new broker.  0 or -errno. */
+int link_broker_attach(struct link_broker *l, int memfd, int bell);
+void link_broker_detach(struct link_broker *l);
+
+/* Write one MSG_RUN: fills body->ticket, publishes, rings no bell.  Returns the ticket's index,
+ * -EAGAIN when there is no ticket or no room, -EMSGSIZE when it never fits.  The tail is `args`
+ * followed by `context` (which may be NULL). */
+int link_send_run(struct link_broker *l, struct run_body *body, const void *args,
+		  uint32_t args_length, const void *context, uint32_t context_length);
+
+/* Ask the worker to end a running job.  0 or -EAGAIN. */
+int link_send_stop(struct link_broker *l, uint32_t index, enum job_cause reason);
+
+/* Ring the worker if it sleeps. */
+void link_wake(struct link_broker *l);
+
+/* Take a ticket back that the worker has not claimed: true when it is ours again. */
+bool link_reclaim(struct link_broker *l, uint32_t index);
+
+/* Give back a ticket whose result has been read, or whose worker is dead. */
+void link_free_ticket(struct link_broker *l, uint32_t index);
+
+/* Does `name` name the ticket's present use? */
+bool link_ticket_is(struct link_broker *l, uint64_t name);
+
+/* The worker waits for room in the result ring: ring it after draining. */
+void link_drained(struct link_broker *l);
+
+#endif

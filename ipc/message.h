@@ -1,0 +1,241 @@
+/*
+ * message.h - every message of pyprep.  The enum, message_name(), the size check of
+ * the decoder and docs/protocol.md follow this one list.  Values are on the wire:
+ * changing a value or a body raises PROTOCOL_VERSION, which HELLO compares.
+ *
+ * Three roads:
+ *   control  a SOCK_SEQPACKET unix socket, one frame per message: struct frame, body, tail.
+ *   lane     the two rings a client shares with the broker: ring record type, body, tail.
+ *   link     the two rings the broker shares with a worker: the same.
+ * A body is a fixed struct; the tail is what follows it (msgpack, text or bytes) and
+ * ends with the message.  All integers are little-endian, of this machine.
+ */
+#ifndef PYPREP_IPC_MESSAGE_H
+#define PYPREP_IPC_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ipc/receipt.h"
+
+#define PROTOCOL_VERSION 1u
+#define FRAME_MAGIC      0x31505950u /* "PYP1" */
+#define FRAME_MAX        65536u /* a whole frame, header included */
+#define FRAME_FDS_MAX    4
+
+/* ---- bodies ---- */
+
+struct empty_body {
+	uint32_t reserved;
+};
+
+struct hello_body { /* the first frame of a client */
+	uint32_t version;
+	uint32_t flags; /* HELLO_* */
+	uint64_t lane_bytes; /* wanted capacity of each ring; 0: the broker's choice */
+};
+#define HELLO_LANE 1u /* wants the shared-memory lane; without it only requests */
+
+struct welcome_body { /* carries the lane's memfd when HELLO_LANE was asked */
+	uint32_t version;
+	uint32_t client; /* the broker's number for this client */
+	uint64_t lane_bytes; /* capacity of each of the two rings; 0: no lane */
+	uint32_t payload_max; /* longest parameters of one job, bytes */
+	uint32_t broker_pid;
+};
+
+struct refused_body { /* tail: the text of the error */
+	uint32_t error; /* enum job_error */
+	uint32_t reserved;
+};
+
+struct request_body { /* tail: one msgpack map, {"verb": ..., ...} */
+	uint32_t number; /* echoed in the replies */
+	uint32_t flags;
+};
+
+struct reply_body { /* tail: one msgpack map */
+	uint32_t number;
+	uint32_t flags; /* REPLY_* */
+};
+#define REPLY_MORE  1u /* further replies to this request follow */
+#define REPLY_ERROR 2u /* the map is {"code": word, "message": text} */
+
+struct submit_body { /* tail: parameters, one msgpack map {name: value} */
+	uint64_t tag; /* comes back in the receipt */
+	uint64_t submitted_ns;
+	uint64_t timeout_ns; /* of the run; 0: none */
+	int64_t item_low; /* array job: items low .. high-1 */
+	int64_t item_high; /* equal to low: not an array job */
+	uint16_t kind; /* from the "resolve" request */
+	uint16_t pool;
+	int16_t priority; /* -100 .. 100, higher first */
+	uint16_t flags; /* SUBMIT_* */
+};
+#define SUBMIT_NO_WAIT 1u /* refuse with queue_full instead of waiting for room */
+#define PRIORITY_MAX   100
+
+struct output_body { /* tail: bytes a command wrote */
+	uint64_t tag; /* lane: the submitter's tag; link: the ticket */
+	uint32_t stream; /* 1 or 2 */
+	uint32_t reserved;
+};
+
+struct items_body { /* tail: `count` int64_t, results of items first .. first+count-1 */
+	uint64_t tag; /* lane: the submitter's tag; link: the ticket */
+	int64_t first;
+	uint32_t count;
+	uint32_t reserved;
+};
+
+struct run_body { /* tail: arguments, as args.h packs them */
+	uint64_t id;
+	uint64_t ticket; /* see link.h */
+	uint64_t timeout_ns;
+	int64_t item_low;
+	int64_t item_high;
+	uint32_t uid; /* of the submitter */
+	uint32_t gid;
+	uint16_t kind;
+	uint16_t attempt;
+	uint32_t flags; /* RUN_* */
+};
+#define RUN_DROP_TO_USER 1u /* a command changes to uid and gid before it starts */
+
+struct stop_body { /* end a running job */
+	uint64_t ticket;
+	uint32_t reason; /* enum job_cause: CAUSE_TIMEOUT or CAUSE_CANCELLED */
+	uint32_t reserved;
+};
+
+struct result_body { /* tail: result, error text; see struct outcome */
+	uint64_t ticket;
+	struct outcome outcome;
+	uint32_t flags; /* RECEIPT_TRUNCATED */
+	uint32_t reserved;
+};
+
+/* Supervisor and its children. */
+struct ready_body {
+	uint32_t pid;
+	uint32_t reserved;
+};
+
+struct worker_up_body { /* carries the link: memfd, the worker's bell */
+	uint16_t pool;
+	uint16_t slot;
+	uint32_t pid;
+	uint32_t generation; /* counts the starts of this slot */
+	uint32_t restarts; /* starts that followed a death nobody ordered */
+	uint32_t adopted; /* 1: it ran before this broker was born */
+	uint32_t reserved;
+};
+
+struct worker_down_body {
+	uint16_t pool;
+	uint16_t slot;
+	uint32_t pid;
+	uint32_t generation;
+	int32_t status; /* as waitpid gives it */
+	uint32_t ordered; /* 1: stop, resize or a kill the broker asked for */
+	uint32_t reserved;
+};
+
+struct worker_kill_body { /* broker asks; the supervisor is the only one who kills */
+	uint16_t pool;
+	uint16_t slot;
+	uint32_t generation;
+	uint32_t signal;
+	uint32_t reserved;
+};
+
+struct pool_body { /* both ways: the pool as it is; the size asked for */
+	uint16_t pool;
+	uint16_t state; /* enum pool_state */
+	uint32_t workers;
+};
+
+struct beat_body {
+	uint64_t number;
+};
+
+/* ---- the list ---- */
+/*        type                value road     sender      body  */
+#define MESSAGES(X)                                                            \
+	X(MSG_HELLO,          1,  CONTROL, CLIENT,     struct hello_body)      \
+	X(MSG_WELCOME,        2,  CONTROL, BROKER,     struct welcome_body)    \
+	X(MSG_REFUSED,        3,  CONTROL, BROKER,     struct refused_body)    \
+	X(MSG_REQUEST,        4,  CONTROL, CLIENT,     struct request_body)    \
+	X(MSG_REPLY,          5,  CONTROL, BROKER,     struct reply_body)      \
+	X(MSG_BELL,           6,  CONTROL, EITHER,     struct empty_body)      \
+	X(MSG_SUBMIT,         16, LANE,    CLIENT,     struct submit_body)     \
+	X(MSG_RECEIPT,        17, LANE,    BROKER,     struct receipt)         \
+	X(MSG_OUTPUT,         18, LANE,    BROKER,     struct output_body)     \
+	X(MSG_ITEMS,          19, LANE,    BROKER,     struct items_body)      \
+	X(MSG_RUN,            32, LINK,    BROKER,     struct run_body)        \
+	X(MSG_STOP,           33, LINK,    BROKER,     struct stop_body)       \
+	X(MSG_RESULT,         34, LINK,    WORKER,     struct result_body)     \
+	X(MSG_RUN_OUTPUT,     35, LINK,    WORKER,     struct output_body)     \
+	X(MSG_RUN_ITEMS,      36, LINK,    WORKER,     struct items_body)      \
+	X(MSG_READY,          48, CONTROL, CHILD,      struct ready_body)      \
+	X(MSG_WORKER_UP,      49, CONTROL, SUPERVISOR, struct worker_up_body)  \
+	X(MSG_WORKER_DOWN,    50, CONTROL, SUPERVISOR, struct worker_down_body)\
+	X(MSG_WORKER_KILL,    51, CONTROL, BROKER,     struct worker_kill_body)\
+	X(MSG_POOL,           52, CONTROL, EITHER,     struct pool_body)       \
+	X(MSG_DRAIN,          53, CONTROL, SUPERVISOR, struct empty_body)      \
+	X(MSG_DRAINED,        54, CONTROL, BROKER,     struct empty_body)      \
+	X(MSG_BEAT,           55, CONTROL, EITHER,     struct beat_body)       \
+	X(MSG_RELOAD,         56, CONTROL, EITHER,     struct request_body)    \
+	X(MSG_STOP_DAEMON,    57, CONTROL, BROKER,     struct empty_body)
+
+enum message_type {
+#define X(name, value, road, sender, body) name = value,
+	MESSAGES(X)
+#undef X
+};
+
+/* NULL for a value that is no message. */
+const char *message_name(unsigned type);
+
+/* Is `length` enough for the body of `type`, and `type` a message of the list? */
+bool message_fits(unsigned type, uint32_t length);
+
+/* ---- frames on control sockets ---- */
+
+struct frame {
+	uint32_t magic;
+	uint16_t type;
+	uint16_t reserved;
+	uint32_t length; /* of what follows: body and tail */
+};
+
+/* A received frame.  Pointers go into `buffer`; descriptors are the receiver's. */
+struct frame_in {
+	unsigned type;
+	const void *body;
+	const unsigned char *tail;
+	uint32_t tail_length;
+	int fds[FRAME_FDS_MAX];
+	int fd_count;
+	_Alignas(16) unsigned char buffer[FRAME_MAX];
+};
+
+/* Check `size` bytes of `in->buffer` as one frame and set type, body and tail.  Never
+ * trusts a length.  -EPROTO with *why set to a sentence for the sender. */
+int frame_decode(struct frame_in *in, size_t size, const char **why);
+
+/* Send one frame: body (its size by type) and tail, with descriptors.  Never blocks when
+ * `fd` is non-blocking.  -EAGAIN: no room now.  -EPIPE: the other side is gone.
+ * -EMSGSIZE: longer than FRAME_MAX. */
+int frame_send(int fd, unsigned type, const void *body, const void *tail, size_t tail_length,
+	       const int *fds, int fd_count);
+
+/* Receive one frame; `in->fds` are close-on-exec and the caller's to close, also on
+ * failure none is left open.  0 or: -EAGAIN nothing there, -EPIPE end of file, -EPROTO
+ * not a frame (*why says what was wrong). */
+int frame_recv(int fd, struct frame_in *in, const char **why);
+
+void frame_close_fds(struct frame_in *in);
+
+#endif
