@@ -264,6 +264,8 @@ link_send_run(struct link_broker *l, struct run_body *body, const void *args,
 	uint64_t generation =
 		(atomic_load_explicit(&t->word, memory_order_relaxed) >> 2) + 1;
 	body->ticket = ticket_name(index, generation);
+	body->args_length = args_length;
+	body->context_length = context_length;
 	*place = *body;
 	unsigned char *tail = (unsigned char *)(place + 1);
 	if (args_length > 0)

@@ -147,9 +147,9 @@ struct link_broker {
 int link_broker_attach(struct link_broker *l, int memfd, int bell);
 void link_broker_detach(struct link_broker *l);
 
-/* Write one MSG_RUN: fills body->ticket, publishes, rings no bell.  Returns the ticket's index,
- * -EAGAIN when there is no ticket or no room, -EMSGSIZE when it never fits.  The tail is `args`
- * followed by `context` (which may be NULL). */
+/* Write one MSG_RUN: fills the body's ticket and lengths, publishes, rings no bell.  Returns the
+ * ticket's index, -EAGAIN when there is no ticket or no room, -EMSGSIZE when it never fits.
+ * The tail is `args` followed by `context` (which may be NULL). */
 int link_send_run(struct link_broker *l, struct run_body *body, const void *args,
 		  uint32_t args_length, const void *context, uint32_t context_length);
 

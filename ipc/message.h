@@ -89,7 +89,7 @@ struct items_body { /* tail: `count` int64_t, results of items first .. first+co
 	uint32_t reserved;
 };
 
-struct run_body { /* tail: arguments, as args.h packs them */
+struct run_body { /* tail: arguments, as args.h packs them, then the client's context */
 	uint64_t id;
 	uint64_t ticket; /* see link.h */
 	uint64_t timeout_ns;
@@ -100,6 +100,8 @@ struct run_body { /* tail: arguments, as args.h packs them */
 	uint16_t kind;
 	uint16_t attempt;
 	uint32_t flags; /* RUN_* */
+	uint32_t args_length; /* of the tail's two parts; link_send_run() fills them */
+	uint32_t context_length; /* see daemon/context.h; 0: none */
 };
 #define RUN_DROP_TO_USER 1u /* a command changes to uid and gid before it starts */
 
