@@ -70,8 +70,8 @@ link_worker_ready(struct link_worker *l)
 	wake_broker(l);
 }
 
-static bool
-claim(struct link_worker *l, const struct run_body *run)
+bool
+link_claim(struct link_worker *l, const struct run_body *run)
 {
 	struct ticket *t = &l->shared->tickets[ticket_index(run->ticket) % LINK_TICKETS];
 	uint64_t generation = ticket_generation(run->ticket);
@@ -90,7 +90,7 @@ link_next(struct link_worker *l)
 	const struct ring_record *record;
 
 	while ((record = ring_peek(&l->requests)) != NULL) {
-		if (record->type != MSG_RUN || claim(l, (const void *)record->body))
+		if (record->type != MSG_RUN || link_claim(l, (const void *)record->body))
 			return record;
 		ring_release(&l->requests, record);
 	}

@@ -117,6 +117,10 @@ void link_worker_ready(struct link_worker *l);
 const struct ring_record *link_next(struct link_worker *l);
 void link_release(struct link_worker *l, const struct ring_record *record);
 
+/* Claim the ticket of a request that was read from l->requests without link_next(), by a worker
+ * that looks for a MSG_STOP behind it: false when the broker has taken it back. */
+bool link_claim(struct link_worker *l, const struct run_body *run);
+
 /* A place for a record of the result ring; waits while the ring is full (the broker, or
  * its successor, drains it).  `length` counts body and tail.  Then link_publish(). */
 void *link_reserve(struct link_worker *l, unsigned type, uint32_t length);
