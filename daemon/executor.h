@@ -47,6 +47,12 @@ executor_runs(const struct executor *e, const struct kind *k)
 	return (e->classes & 1u << k->class) != 0;
 }
 
+/* The run functions of the rows, one file each under executors/. */
+int process_run(struct worker *w);
+int thread_run(struct worker *w);
+int event_run(struct worker *w);
+int command_run(struct worker *w);
+
 /* ---- common to executors: daemon/run.c ---- */
 
 /* Prepare `call` for `run`; free with call_end(). */
@@ -57,5 +63,15 @@ void call_end(struct call *call);
  * full or light measurement (usage.h), and publish its result through `publish_lock`
  * (a pthread_mutex_t, or NULL when the worker has one thread). */
 void run_one(struct worker *w, const struct run_body *run, const void *args, void *publish_lock);
+
+/* The calling thread runs no more jobs: end what run_one() keeps for it. */
+void run_close(void);
+
+/* Make the event loop of a worker: timers exact to the microsecond, and no cached time, so
+ * that a timer set late in a long callback does not fire early.  NULL: no memory. */
+struct event_base *run_loop_new(void);
+
+/* Publish the outcome of `call`, which call_end() has not freed yet. */
+void run_publish(struct worker *w, struct call *call, uint64_t ticket, void *publish_lock);
 
 #endif

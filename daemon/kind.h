@@ -77,6 +77,9 @@ struct kind {
 	/* KIND_CPU, optional: one item of an array job; the item is the first parameter,
 	 * which must be a PARAM_INT; other parameters keep their defaults */
 	int64_t (*item)(int64_t x);
+	/* KIND_CPU, optional beside item(): the same for `count` items from `first` on, where a
+	 * call per item would cost more than the item */
+	void (*items)(int64_t first, uint32_t count, int64_t *ret);
 	/* KIND_IO: begin; may end at once by io_done().  Called inside io_enter. */
 	void (*start)(struct io_call *io);
 	/* KIND_IO: give up: free all that start() made; no io_done(). */
@@ -96,6 +99,7 @@ struct kind {
 	X(read)    \
 	X(fetch)   \
 	X(fail)    \
+	X(touch)   \
 	X(exec)
 
 #define X(name) extern const struct kind kind_##name;
