@@ -6,7 +6,7 @@
  *
  * An unknown section or key and a bad value are refused with file, line, what was
  * expected and the nearest name.  Keys, types, ranges, defaults and help are one table in
- * config.c; pyprepd.conf(5) follows it.
+ * config_keys.c; pyprepd.conf(5) follows it.
  */
 #ifndef PYPREP_DAEMON_CONFIG_H
 #define PYPREP_DAEMON_CONFIG_H
@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "daemon/executor.h"
@@ -62,6 +63,9 @@ void config_default(struct config *c);
  * -errno with one sentence in `why`:
  *   FILE:LINE: unknown key "worker" in [pool "cpu"]; did you mean "workers"? */
 int config_load(struct config *c, const char *path, char *why, size_t why_size);
+
+/* Write the whole of `c` as a file that config_load() reads back to the same. */
+void config_print(const struct config *c, FILE *out);
 
 /* CPUs this process may use: affinity and cgroup quota (v1 and v2), at least 1. */
 unsigned config_cpus(void);
