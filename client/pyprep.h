@@ -58,7 +58,7 @@ PYPREP_API void pyprep_close(struct pyprep *p);
 PYPREP_API int pyprep_fd(const struct pyprep *p);
 
 /* Ask for the descriptor to become readable.  1: something is there already, do not
- * sleep; 0: sleep on pyprep_fd(). */
+ * sleep; 0: sleep on pyprep_fd().  Any other call on the connection undoes it: arm again. */
 PYPREP_API int pyprep_arm(struct pyprep *p);
 
 struct pyprep_job {
@@ -158,14 +158,16 @@ PYPREP_API int pyprep_cancel_all(struct pyprep *p);
 
 /* A control request of docs/protocol.md: `map` is one msgpack map {"verb": ..., ...}.
  * `reply` is called once per reply map and may return non-zero to stop listening (that
- * value is returned).  `timeout_ms` -1: for ever.
+ * value is returned); it must not use the connection.  `timeout_ms` -1: for ever; else
+ * -ETIMEDOUT.
  * An error reply is returned as -EREMOTEIO with its code and message in `why`. */
 typedef int (*pyprep_reply_fn)(void *context, const void *map, size_t length);
 PYPREP_API int pyprep_request(struct pyprep *p, const void *map, size_t length, int timeout_ms,
 			      pyprep_reply_fn reply, void *context, struct pyprep_problem *why);
 
-/* Fill `ret` from the bytes of a "receipt" field of a reply (verbs show, ls, wait).  Texts
- * and result point into `bytes`; kind, pool and executor are left NULL. -EPROTO. */
+/* Fill `ret` from the bytes of a "receipt" field of a reply (verbs show, ls, wait).  The
+ * result points into `bytes`; error_message is valid until this thread's next call; kind,
+ * pool and executor are left NULL.  -EPROTO: these bytes are no receipt. */
 PYPREP_API int pyprep_receipt_decode(const void *bytes, size_t length,
 				     struct pyprep_receipt *ret);
 

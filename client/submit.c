@@ -1,0 +1,121 @@
+/*
+ * submit.c - a job into the submit ring: the client's half of the hot path.
+ *
+ * The broker rings no bell for room in the submit ring.  Whoever waits for it keeps
+ * the return ring moving meanwhile (a broker that cannot send may not take either),
+ * and sleeps a few milliseconds at most.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "client/internal.h"
+#include "ipc/clock.h"
+
+#define ROOM_NAP_MS 5
+
+/* Sleep until the broker sends something, or a little while. */
+static int
+nap(struct pyprep *p)
+{
+	int r = 0;
+
+	wake_arm(&p->lane.shared->client);
+	if (ring_is_empty(&p->lane.in))
+		r = socket_wait(p, POLLIN, deadline_after(ROOM_NAP_MS));
+	wake_disarm(&p->lane.shared->client);
+	socket_drain(p);
+	return r < 0 ? r : 0;
+}
+
+/* Wait until a record of `length` fits the submit ring. */
+static int
+wait_for_room(struct pyprep *p, uint32_t length, bool no_wait)
+{
+	int looks = 0;
+
+	while (!ring_has_room(&p->lane.out, length)) {
+		bell_if_needed(p);
+		if (no_wait)
+			return -EAGAIN;
+		int moved = return_ring_save(p);
+		if (moved < 0)
+			return moved;
+		if (moved > 0) {
+			looks = 0;
+		} else if (looks < WAKE_LOOKS) {
+			looks++;
+			sched_yield();
+		} else {
+			int r = nap(p);
+			if (r < 0)
+				return r;
+			if (p->lost)
+				return -EPIPE;
+		}
+	}
+	return 0;
+}
+
+int
+pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared, void *user,
+		       uint64_t *ret_tag)
+{
+	uint64_t now = clock_now();
+
+	if (p->lost)
+		return -EPIPE;
+	struct entry *entry = table_reserve(&p->table);
+	if (entry == NULL)
+		return -ENOMEM;
+	unsigned char *place = ring_reserve(&p->lane.out, MSG_SUBMIT, prepared->length);
+	if (place == NULL) {
+		int r = wait_for_room(p, prepared->length, prepared->no_wait);
+		if (r < 0)
+			return r;
+		place = ring_reserve(&p->lane.out, MSG_SUBMIT, prepared->length);
+	}
+	memcpy(place, prepared->record, prepared->length);
+	struct submit_body *body = (struct submit_body *)place;
+	body->submitted_ns = now;
+	body->tag = table_use(&p->table, entry, prepared->target, user, now);
+	if (ret_tag != NULL)
+		*ret_tag = table_tag(&p->table, entry);
+	ring_commit(&p->lane.out, prepared->length);
+	bell_if_needed(p);
+	return 0;
+}
+
+static int
+submit_problem(const struct pyprep *p, int r, struct pyprep_problem *why)
+{
+	switch (r) {
+	case 0:
+		return 0;
+	case -EPIPE:
+		return problem_lost(p, why);
+	case -ENOMEM:
+		return problem_memory(why);
+	case -EAGAIN:
+		return problem_set(why, r, "queue_full", job_error_exit(ERR_QUEUE_FULL),
+				   "the daemon has no room for this job now; try again later, or "
+				   "submit without NO_WAIT to wait for room");
+	default:
+		return problem_set(why, r, "interrupted", job_error_exit(ERR_INTERNAL),
+				   "a signal came while waiting for room");
+	}
+}
+
+int
+pyprep_submit(struct pyprep *p, const struct pyprep_job *job, void *user, uint64_t *ret_tag,
+	      struct pyprep_problem *why)
+{
+	struct pyprep_prepared *prepared;
+	int r = pyprep_prepare(p, job, &prepared, why);
+
+	if (r < 0)
+		return r;
+	r = submit_problem(p, pyprep_submit_prepared(p, prepared, user, ret_tag), why);
+	pyprep_prepared_free(prepared);
+	return r;
+}
