@@ -237,7 +237,7 @@ int
 pyprep_prepare(struct pyprep *p, const struct pyprep_job *job, struct pyprep_prepared **ret,
 	       struct pyprep_problem *why)
 {
-	const struct target *target;
+	const struct target *target = NULL;
 	msgpack_sbuffer params;
 	msgpack_packer pk;
 
