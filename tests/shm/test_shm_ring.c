@@ -308,12 +308,16 @@ Test(shm_ring, keeps_all_or_nothing_of_a_producer_killed_at_any_moment)
 
 /* ---- hostile producers ---- */
 
+struct header { /* as struct ring_record, without its body */
+	uint32_t size, type, length, reserved;
+};
+
 struct hostile {
 	const char *what;
 	uint64_t start;     /* where the consumer stands */
 	uint64_t published; /* bytes said to be published from there */
-	struct ring_record header;
-	struct ring_record second; /* at start + header.size, when size is not 0 */
+	struct header header;
+	struct header second; /* at start + header.size, when size is not 0 */
 };
 
 Test(shm_ring, refuses_every_header_that_cannot_be_true)
