@@ -149,6 +149,12 @@ struct entry *table_find(const struct table *t, uint64_t tag);
 uint64_t table_tag(const struct table *t, const struct entry *e);
 void table_release(struct table *t, struct entry *e);
 
+/* ---- submit.c ---- */
+
+/* Wait a moment for the broker to take what stands in the submit ring: requests travel
+ * on another road and would overtake it. */
+void submits_settle(struct pyprep *p);
+
 /* ---- backlog.c ---- */
 
 /* Keep a copy of `record`.  -ENOMEM. */

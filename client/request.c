@@ -234,6 +234,7 @@ cancel(struct pyprep *p, const uint64_t *tag)
 	msgpack_packer pk;
 	int count = 0;
 
+	submits_settle(p); /* a job the broker has not seen cannot be cancelled */
 	msgpack_sbuffer_init(&map);
 	msgpack_packer_init(&pk, &map, msgpack_sbuffer_write);
 	msgpack_pack_map(&pk, 2);

@@ -84,7 +84,7 @@ candidate_dirs(const char *given, char *own, size_t own_size, const char *ret[2]
 	}
 	int n = 0;
 	const char *user_dir = getenv("XDG_RUNTIME_DIR");
-	if (geteuid() != 0 && user_dir != NULL && user_dir[0] != '\0' &&
+	if (geteuid() != 0 && user_dir != NULL && user_dir[0] == '/' &&
 	    snprintf(own, own_size, "%s/pyprep", user_dir) < (int)own_size)
 		ret[n++] = own;
 	ret[n++] = SYSTEM_RUNTIME_DIR;

@@ -13,6 +13,7 @@
 #include "ipc/clock.h"
 
 #define ROOM_NAP_MS 5
+#define SETTLE_MS   100
 
 /* Sleep until the broker sends something, or a little while. */
 static int
@@ -55,6 +56,23 @@ wait_for_room(struct pyprep *p, uint32_t length, bool no_wait)
 		}
 	}
 	return 0;
+}
+
+void
+submits_settle(struct pyprep *p)
+{
+	uint64_t deadline = deadline_after(SETTLE_MS);
+	int looks = 0;
+
+	while (!p->lost && ring_used(p->lane.out.shared) > 0 && clock_now() < deadline) {
+		bell_if_needed(p);
+		if (return_ring_save(p) < 0)
+			return;
+		if (looks++ < WAKE_LOOKS)
+			sched_yield();
+		else if (nap(p) < 0)
+			return;
+	}
 }
 
 int
