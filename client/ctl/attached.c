@@ -1,0 +1,108 @@
+/* attached.c - jobs that live with this process. */
+#include "client/ctl/attached.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/ctl/command.h"
+#include "client/ctl/report.h"
+
+#define TURN_EVENTS 4096 /* most events of one turn, so that submitting goes on, too */
+
+static volatile sig_atomic_t caught; /* the signal; written by the handler */
+
+static void
+on_signal(int number)
+{
+	if (caught != 0)
+		_exit(EXIT_SIGNALLED + number);
+	caught = number;
+}
+
+void
+attached_begin(struct attached *a, struct pyprep *p, event_fn event, void *context)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	*a = (struct attached){ .p = p, .event = event, .context = context };
+	a->progress.off = true;
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	/* a terminal that closes ends us; unlike the two above it asks for no last words */
+}
+
+bool
+attached_stopped(const struct attached *a)
+{
+	return a->signal != 0 || caught != 0 || a->lost || output_broken();
+}
+
+static void
+cancel_once(struct attached *a)
+{
+	if (a->signal != 0)
+		return;
+	if (caught != 0)
+		a->signal = caught;
+	else if (output_broken())
+		a->signal = SIGPIPE;
+	else
+		return;
+	int cancelled = pyprep_cancel_all(a->p);
+	a->cancelled = cancelled > 0 ? cancelled : 0;
+}
+
+void
+attached_turn(struct attached *a, bool wait)
+{
+	struct pyprep_event event;
+	int timeout = wait ? progress_patience(&a->progress) : 0;
+	int r = 0;
+
+	cancel_once(a);
+	/* what is printed must not stay in a buffer while we sleep */
+	if (wait && __fpending(stdout) > 0 && (r = pyprep_next(a->p, 0, &event)) == 0)
+		fflush(stdout);
+	if (r == 0)
+		r = pyprep_next(a->p, timeout, &event);
+	for (int i = 0; r == 1; i++) {
+		a->event(a, &event);
+		if (i >= TURN_EVENTS)
+			break;
+		r = pyprep_next(a->p, 0, &event);
+	}
+	if (r < 0 && r != -EINTR) {
+		if (!a->lost)
+			ctl_note("the connection to the daemon broke: %s", strerror(-r));
+		a->lost = true;
+	}
+	cancel_once(a);
+	progress_show(&a->progress);
+}
+
+void
+attached_finish(struct attached *a)
+{
+	while (!a->lost && pyprep_outstanding(a->p) > 0)
+		attached_turn(a, true);
+}
+
+int
+attached_end(struct attached *a, int status)
+{
+	progress_clear(&a->progress);
+	if (a->signal == SIGPIPE)
+		return status;
+	if (a->signal != 0) {
+		ctl_note("%s: cancelled %d job%s",
+			 a->signal == SIGINT ? "interrupted" : "terminated", a->cancelled,
+			 a->cancelled == 1 ? "" : "s");
+		return EXIT_SIGNALLED + a->signal;
+	}
+	return a->lost ? EXIT_OURS : status;
+}

@@ -1,0 +1,45 @@
+/*
+ * attached.h - jobs that live with this process: hears their events, cancels them on
+ * SIGINT or SIGTERM, shows progress.
+ *
+ * The first signal cancels and the receipts are still awaited; the second ends the process
+ * at once (the daemon then cancels, because the connection is gone).
+ */
+#ifndef PYPREP_CTL_ATTACHED_H
+#define PYPREP_CTL_ATTACHED_H
+
+#include <stdbool.h>
+
+#include "client/ctl/progress.h"
+#include "client/pyprep.h"
+
+struct attached;
+typedef void (*event_fn)(struct attached *attached, const struct pyprep_event *event);
+
+struct attached {
+	struct pyprep *p;
+	struct progress progress;
+	event_fn event;
+	void *context;
+	int signal;    /* that interrupted us; 0: none */
+	int cancelled; /* jobs told to end */
+	bool lost;     /* the daemon is gone */
+};
+
+/* Install the signal handlers.  The connection stays the caller's. */
+void attached_begin(struct attached *attached, struct pyprep *p, event_fn event, void *context);
+
+/* Hear what has come; with `wait`, sleep until something does (or progress is due). */
+void attached_turn(struct attached *attached, bool wait);
+
+/* Turn until every job has ended. */
+void attached_finish(struct attached *attached);
+
+/* No further job is to be submitted: interrupted, daemon gone, or stdout is. */
+bool attached_stopped(const struct attached *attached);
+
+/* After the end: say what was cancelled.  Returns 128 + the signal when one came, 125 when
+ * the daemon was lost, else `status`. */
+int attached_end(struct attached *attached, int status);
+
+#endif

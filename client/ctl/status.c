@@ -1,0 +1,191 @@
+/* status.c - pyprepctl status: the daemon, its pools and its workers. */
+#include "client/ctl/status.h"
+
+#include <inttypes.h>
+
+#include "client/ctl/command.h"
+#include "client/ctl/print_json.h"
+#include "client/ctl/report.h"
+
+static const struct option_row options[] = {
+	OPTION_ROW_JSON,
+	OPTION_ROW_END,
+};
+
+static const struct column worker_columns[] = {
+	{ "worker", COLUMN_TEXT, 0 }, { "pid", COLUMN_NUMBER, 0 },
+	{ "state", COLUMN_TEXT, 0 },  { "running", COLUMN_NUMBER, 0 },
+	{ "jobs", COLUMN_NUMBER, 0 }, { "restarts", COLUMN_NUMBER, 0 },
+};
+
+/* The first reply is the daemon, each further one a pool. */
+struct view {
+	bool daemon_seen;
+	struct table pools, workers;
+	json_t *json; /* --json: the object under construction */
+};
+
+static void
+print_daemon(const msgpack_object *map)
+{
+	const msgpack_object *jobs = field_get(map, "jobs"), *table = field_get(map, "table");
+
+	printf("pyprepd %.*s, %.*s for %s (supervisor pid %" PRIu64 ", broker pid %" PRIu64 ")\n",
+	       FIELD_TEXT(map, "version"), FIELD_TEXT(map, "state"),
+	       unit_time_human(field_u64(map, "uptime_ns")).text, field_u64(map, "supervisor_pid"),
+	       field_u64(map, "broker_pid"));
+	printf("clients  %s\n", unit_count(field_u64(map, "clients")).text);
+	printf("jobs     ");
+	static const char *const states[] = { "queued",    "running",   "succeeded", "failed",
+					      "cancelled", "timed_out", "refused" };
+	for (unsigned i = 0; i < sizeof states / sizeof states[0]; i++)
+		printf("%s%s %s", i == 0 ? "" : ", ", unit_count(field_u64(jobs, states[i])).text,
+		       states[i]);
+	printf("\nroom     %s of %s jobs, ", unit_count(field_u64(table, "jobs")).text,
+	       unit_count(field_u64(table, "max_jobs")).text);
+	printf("%s of %s\n", unit_bytes(field_u64(table, "bytes")).text,
+	       unit_bytes(field_u64(table, "max_bytes")).text);
+}
+
+static enum colour
+state_colour(const msgpack_object *map)
+{
+	char text[32];
+
+	snprintf(text, sizeof text, "%.*s", FIELD_TEXT(map, "state"));
+	return colour_of_state(text);
+}
+
+void
+pools_table_begin(struct table *table)
+{
+	static const struct column columns[] = {
+		{ "pool", COLUMN_TEXT, 0 },      { "executor", COLUMN_TEXT, 0 },
+		{ "state", COLUMN_TEXT, 0 },     { "workers", COLUMN_NUMBER, 0 },
+		{ "at once", COLUMN_NUMBER, 0 }, { "queued", COLUMN_NUMBER, 0 },
+		{ "running", COLUMN_NUMBER, 0 }, { "done", COLUMN_NUMBER, 0 },
+	};
+	table_begin(table, columns, sizeof columns / sizeof columns[0], false);
+}
+
+void
+pools_table_add(struct table *table, const msgpack_object *pool)
+{
+	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "name"));
+	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "executor"));
+	table_text(table, state_colour(pool), "%.*s", FIELD_TEXT(pool, "state"));
+	table_number(table, (int64_t)field_u64(pool, "size"));
+	table_number(table, (int64_t)field_u64(pool, "concurrency"));
+	table_number(table, (int64_t)field_u64(pool, "queued"));
+	table_number(table, (int64_t)field_u64(pool, "running"));
+	table_number(table, (int64_t)field_u64(pool, "done"));
+}
+
+static void
+add_workers(struct table *table, const msgpack_object *pool)
+{
+	const msgpack_object *worker;
+
+	unsigned count = field_list(pool, "workers", &worker);
+	for (unsigned i = 0; i < count; i++) {
+		table_text(table, COLOUR_NONE, "%.*s/%" PRIu64, FIELD_TEXT(pool, "name"),
+			   field_u64(&worker[i], "slot"));
+		/* a pid is a name, not a count: no thousands' commas */
+		table_text(table, COLOUR_NONE, "%" PRIu64, field_u64(&worker[i], "pid"));
+		table_text(table, state_colour(&worker[i]), "%.*s",
+			   FIELD_TEXT(&worker[i], "state"));
+		table_number(table, (int64_t)field_u64(&worker[i], "running"));
+		table_number(table, (int64_t)field_u64(&worker[i], "jobs"));
+		table_number(table, (int64_t)field_u64(&worker[i], "restarts"));
+	}
+}
+
+/* supervisor_pid: N becomes supervisor: {pid: N}. */
+static void
+nest_pid(json_t *daemon, const char *flat, const char *name)
+{
+	json_t *pid = json_object_get(daemon, flat);
+
+	json_object_set_new(daemon, name, json_pack("{s:O?}", "pid", pid));
+	json_object_del(daemon, flat);
+}
+
+static json_t *
+json_of_daemon(const msgpack_object *map)
+{
+	json_t *daemon = json_pack("{s:s}", "schema", "pyprep.status/1");
+	json_t *fields = json_of_object(map);
+
+	json_object_update(daemon, fields);
+	json_decref(fields);
+	nest_pid(daemon, "supervisor_pid", "supervisor");
+	nest_pid(daemon, "broker_pid", "broker");
+	json_object_set_new(daemon, "pools", json_array());
+	return daemon;
+}
+
+static int
+got_status(void *context, const msgpack_object *map)
+{
+	struct view *view = context;
+	bool first = !view->daemon_seen;
+
+	view->daemon_seen = true;
+	if (ctl.json && first) {
+		view->json = json_of_daemon(map);
+	} else if (ctl.json) {
+		json_array_append_new(json_object_get(view->json, "pools"), json_of_object(map));
+	} else if (first) {
+		print_daemon(map);
+	} else {
+		pools_table_add(&view->pools, map);
+		add_workers(&view->workers, map);
+	}
+	return 0;
+}
+
+static int
+status_run(const struct words *words)
+{
+	struct pyprep_problem why = { .exit_status = EXIT_UNREACHABLE };
+	struct view view = { 0 };
+	struct request request;
+	struct pyprep *p;
+
+	if (words->count > 0)
+		return ctl_fail(EXIT_USAGE, "usage", "status takes no words, not '%s'",
+				words->word[0]);
+	if (pyprep_connect(ctl.runtime_dir, &p, &why) < 0) {
+		/* as systemctl and LSB scripts have it: 3 is "not running" */
+		if (why.exit_status == EXIT_UNREACHABLE)
+			why.exit_status = EXIT_NO_SUCH;
+		return ctl_fail_problem(&why);
+	}
+	pools_table_begin(&view.pools);
+	table_begin(&view.workers, worker_columns, sizeof worker_columns / sizeof worker_columns[0],
+		    false);
+	request_begin(&request, "status", 0);
+	int status = request_send(&request, p, got_status, &view);
+	pyprep_close(p);
+	if (view.json)
+		json_print_line(view.json);
+	if (view.pools.count > 0)
+		putchar('\n');
+	table_print(&view.pools);
+	if (view.workers.count > 0)
+		putchar('\n');
+	table_print(&view.workers);
+	return status;
+}
+
+extern const struct command command_status;
+const struct command command_status = {
+	.name = "status",
+	.args = "[--json]",
+	.summary = "show the daemon, its pools and its workers",
+	.examples = "  pyprepctl status\n"
+		    "  pyprepctl status --json | jq '.pools[].workers[].pid'\n",
+	.more = "Exit status: 3 when no daemon runs.\n",
+	.options = options,
+	.run = status_run,
+};

@@ -1,0 +1,268 @@
+/* submit.c - pyprepctl submit: jobs, awaited, with their receipts. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "client/ctl/attached.h"
+#include "client/ctl/capture.h"
+#include "client/ctl/command.h"
+#include "client/ctl/jobspec.h"
+#include "client/ctl/print_json.h"
+#include "client/ctl/print_receipt.h"
+#include "client/ctl/print_table.h"
+#include "client/ctl/report.h"
+#include "client/ctl/tally.h"
+
+#define ROWS_MAX   20 /* more receipts than this are not printed one by one */
+#define FAILED_MAX 10 /* except so many that failed */
+#define BURST      64 /* submits between two looks at what has come back */
+#define TAIL_LINES 5  /* of a failed command's output, when there are many jobs */
+
+static struct {
+	struct job_options job;
+	int64_t count;
+	bool all;
+} arg = { .count = 1 };
+
+static const struct option_row options[] = {
+	{ "count", 'n', OPTION_INT, &arg.count, "N", "submit N such jobs", 1, 1000000000 },
+	JOB_OPTION_ROWS(arg.job),
+	{ "all", 'a', OPTION_FLAG, &arg.all, NULL,
+	  "print every receipt, also when there are more than 20", 0, 0 },
+	OPTION_ROW_JSON,
+	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "print only ids, one a line, as jobs end", 0,
+	  0 },
+	OPTION_ROW_END,
+};
+
+static const struct column columns[] = {
+	{ "id", COLUMN_NUMBER, 7 },   { "state", COLUMN_TEXT, 9 },   { "worker", COLUMN_TEXT, 9 },
+	{ "submit", COLUMN_TIME, 7 }, { "queue", COLUMN_TIME, 8 },   { "dispatch", COLUMN_TIME, 8 },
+	{ "run", COLUMN_TIME, 8 },    { "on-CPU", COLUMN_TIME, 8 },  { "return", COLUMN_TIME, 7 },
+	{ "total", COLUMN_TIME, 8 },  { "memory", COLUMN_BYTES, 8 }, { "result", COLUMN_TEXT, 0 },
+};
+
+/* One `submit` under way. */
+struct submission {
+	const struct jobspec *spec;
+	uint64_t wanted, sent;
+	bool captures; /* commands: collect what they write */
+	bool hopeless; /* refused for what it is: more of the same is no use */
+	unsigned failed_shown;
+	struct tally tally;
+	struct table table;
+};
+
+static void
+add_row(struct table *table, const struct pyprep_receipt *r)
+{
+	char text[200];
+
+	table_number(table, (int64_t)r->id);
+	table_text(table, colour_of_state(r->state), "%s", r->state);
+	if (r->slot >= 0)
+		table_text(table, COLOUR_NONE, "%s/%d", r->pool, r->slot);
+	else
+		table_text(table, COLOUR_NONE, "-");
+	table_time(table, r->submit_ns);
+	table_time(table, r->queue_ns);
+	table_time(table, r->dispatch_ns);
+	table_time(table, r->run_ns);
+	table_time(table, r->oncpu_ns);
+	table_time(table, r->return_ns);
+	table_time(table, r->total_ns);
+	table_bytes(table, r->peak_memory_bytes);
+	if (strcmp(r->state, "succeeded") == 0)
+		result_text(r, text, sizeof text);
+	else
+		failure_text(r, text, sizeof text);
+	table_text(table, COLOUR_NONE, "%s", text);
+}
+
+/* A refused job never was one: said as an error, the first of many only. */
+static void
+show_refused(struct submission *s, const struct pyprep_receipt *r)
+{
+	if (s->tally.refused == 1 || ctl.json)
+		ctl_fail(r->exit_status, r->error_code, "%s", r->error_message);
+	if (r->exit_status != EXIT_TRY_LATER)
+		s->hopeless = true;
+}
+
+static void
+show_text(struct submission *s, const struct pyprep_receipt *r, const struct capture *capture)
+{
+	bool failed = strcmp(r->state, "succeeded") != 0;
+	bool few = s->wanted <= ROWS_MAX || arg.all;
+
+	if (s->wanted == 1) {
+		receipt_print(stdout, r, s->spec->args_text);
+		if (capture)
+			capture_print(stdout, capture, 0);
+		return;
+	}
+	if (!few && (!failed || s->failed_shown == FAILED_MAX))
+		return;
+	add_row(&s->table, r);
+	if (failed)
+		s->failed_shown++;
+	if (failed && capture)
+		capture_print(stdout, capture, TAIL_LINES);
+}
+
+static void
+got_receipt(struct attached *a, const struct pyprep_event *event)
+{
+	struct submission *s = a->context;
+	const struct pyprep_receipt *r = &event->receipt;
+	struct capture *capture = event->user;
+
+	tally_add(&s->tally, r);
+	a->progress.done = s->tally.ended;
+	a->progress.failed = s->tally.ended - s->tally.succeeded;
+	if (a->progress.drawn)
+		progress_clear(&a->progress);
+	if (strcmp(r->state, "refused") == 0)
+		show_refused(s, r);
+	else if (ctl.json)
+		json_print_line(json_of_receipt(r, capture));
+	else if (ctl.quiet)
+		printf("%" PRIu64 "\n", r->id);
+	else
+		show_text(s, r, capture);
+	capture_free(capture);
+}
+
+static void
+got_event(struct attached *a, const struct pyprep_event *event)
+{
+	if (event->type == PYPREP_RECEIPT)
+		got_receipt(a, event);
+	else if (event->type == PYPREP_OUTPUT && event->user)
+		capture_add(event->user, event);
+}
+
+/* Hand over one job.  0, or what pyprep_submit_prepared() said. */
+static int
+submit_one(struct attached *a, const struct pyprep_prepared *prepared)
+{
+	struct submission *s = a->context;
+	struct capture *capture = s->captures ? capture_new() : NULL;
+
+	int r = pyprep_submit_prepared(a->p, prepared, capture, NULL);
+	if (r < 0)
+		capture_free(capture);
+	if (r == 0 || r == -EAGAIN)
+		s->sent++;
+	if (r == -EAGAIN) {
+		tally_refuse(&s->tally, EXIT_TRY_LATER);
+		if (s->tally.refused == 1 || ctl.json)
+			ctl_fail(EXIT_TRY_LATER, "queue_full",
+				 "the daemon has no room for this job now; try again later, or "
+				 "leave --no-wait-for-room out to wait");
+	}
+	return r == -EAGAIN ? 0 : r;
+}
+
+static void
+submit_all(struct attached *a, const struct pyprep_prepared *prepared)
+{
+	struct submission *s = a->context;
+
+	while (s->sent < s->wanted && !s->hopeless && !attached_stopped(a)) {
+		int r = 0;
+		for (int i = 0; i < BURST && s->sent < s->wanted && r == 0; i++)
+			r = submit_one(a, prepared);
+		if (r < 0 && r != -EINTR && r != -EPIPE) {
+			ctl_note("cannot submit: %s", strerror(-r));
+			s->hopeless = true;
+		}
+		a->progress.open = pyprep_outstanding(a->p);
+		attached_turn(a, false);
+	}
+}
+
+static int
+finish(struct attached *a)
+{
+	struct submission *s = a->context;
+
+	while (!a->lost && pyprep_outstanding(a->p) > 0) {
+		a->progress.open = pyprep_outstanding(a->p);
+		attached_turn(a, true);
+	}
+	int status = attached_end(a, s->sent == 0 ? EXIT_OURS : tally_exit(&s->tally, s->wanted));
+	table_print(&s->table);
+	if (s->wanted > 1 && !ctl.json && !ctl.quiet && s->tally.ended > s->tally.refused) {
+		if (s->wanted > ROWS_MAX && !arg.all) {
+			uint64_t failed = s->tally.failed + s->tally.timed_out + s->tally.cancelled;
+			if (failed > s->failed_shown)
+				printf("and %s more that did not succeed\n",
+				       unit_count(failed - s->failed_shown).text);
+			else if (failed == 0)
+				printf("every receipt: --all or --json\n");
+		}
+		if (s->wanted <= ROWS_MAX || arg.all)
+			putchar('\n');
+		tally_print(&s->tally);
+	}
+	return status;
+}
+
+static int
+submit_with(struct pyprep *p, const struct jobspec *spec)
+{
+	struct submission s = { .spec = spec, .wanted = (uint64_t)arg.count };
+	struct pyprep_prepared *prepared;
+	struct pyprep_problem why = { 0 };
+	struct attached attached;
+
+	if (pyprep_prepare(p, &spec->job, &prepared, &why) < 0)
+		return ctl_fail_problem(&why);
+	s.captures = strcmp(pyprep_prepared_executor(prepared), "command") == 0;
+	table_begin(&s.table, columns, sizeof columns / sizeof columns[0], true);
+	attached_begin(&attached, p, got_event, &s);
+	progress_begin(&attached.progress, "jobs", s.wanted, ctl.quiet);
+	tally_begin(&s.tally);
+	submit_all(&attached, prepared);
+	int status = finish(&attached);
+	tally_free(&s.tally);
+	pyprep_prepared_free(prepared);
+	return status;
+}
+
+static int
+submit_run(const struct words *words)
+{
+	struct jobspec spec;
+	struct pyprep *p;
+
+	int status = jobspec_make(words, &arg.job, &spec);
+	if (status != 0)
+		return status;
+	status = ctl_connect(&p);
+	if (status == 0) {
+		status = submit_with(p, &spec);
+		pyprep_close(p);
+	}
+	jobspec_free(&spec);
+	return status;
+}
+
+extern const struct command command_submit;
+const struct command command_submit = {
+	.name = "submit",
+	.args = "[OPTIONS] KIND [NAME=VALUE ...] [-- CMD ARGS ...]",
+	.summary = "submit jobs, wait, and print their receipts",
+	.examples = "  pyprepctl submit sumsq n=1000000 --count 4\n"
+		    "  pyprepctl submit sleep ms=10 --count 1000 --pool io\n"
+		    "  pyprepctl submit exec --timeout 5 -- make -j2\n"
+		    "  pyprepctl submit exec --shell -- 'ls | wc -l'\n"
+		    "  pyprepctl submit primes limit=100000 --json | jq .stages\n",
+	.more = "Exit status: one job: its own; many: 1 when some failed.  Ctrl-C cancels the "
+		"jobs;\n"
+		"a second Ctrl-C ends at once.\n",
+	.options = options,
+	.complete = COMPLETE_KIND,
+	.run = submit_run,
+};
