@@ -4,12 +4,21 @@
 #include "client/ctl/command.h"
 
 /* To add one: a line here, a file that defines command_NAME. */
-#define COMMANDS(X) \
-	X(submit)   \
-	X(run)      \
-	X(kinds)    \
-	X(status)   \
-	X(ping)     \
+#define COMMANDS(X)   \
+	X(submit)     \
+	X(run)        \
+	X(wait)       \
+	X(ls)         \
+	X(show)       \
+	X(cancel)     \
+	X(kinds)      \
+	X(pools)      \
+	X(pool)       \
+	X(status)     \
+	X(ping)       \
+	X(reload)     \
+	X(stop)       \
+	X(completion) \
 	X(help)
 
 #define X(name) extern const struct command command_##name;

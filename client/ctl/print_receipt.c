@@ -283,3 +283,43 @@ capture_print(FILE *out, const struct capture *capture, unsigned lines)
 	print_stream(out, "stdout", capture->bytes[0], capture->length[0], lines);
 	print_stream(out, "stderr", capture->bytes[1], capture->length[1], lines);
 }
+
+void
+receipts_table_begin(struct table *table, bool streamed)
+{
+	static const struct column columns[] = {
+		{ "id", COLUMN_NUMBER, 7 },    { "state", COLUMN_TEXT, 9 },
+		{ "worker", COLUMN_TEXT, 9 },  { "submit", COLUMN_TIME, 7 },
+		{ "queue", COLUMN_TIME, 8 },   { "dispatch", COLUMN_TIME, 8 },
+		{ "run", COLUMN_TIME, 8 },     { "on-CPU", COLUMN_TIME, 8 },
+		{ "return", COLUMN_TIME, 7 },  { "total", COLUMN_TIME, 8 },
+		{ "memory", COLUMN_BYTES, 8 }, { "result", COLUMN_TEXT, 0 },
+	};
+	table_begin(table, columns, sizeof columns / sizeof columns[0], streamed);
+}
+
+void
+receipts_table_add(struct table *table, const struct pyprep_receipt *r)
+{
+	char text[200];
+
+	table_number(table, (int64_t)r->id);
+	table_text(table, colour_of_state(r->state), "%s", r->state);
+	if (r->slot >= 0)
+		table_text(table, COLOUR_NONE, "%s/%d", r->pool, r->slot);
+	else
+		table_text(table, COLOUR_NONE, "-");
+	table_time(table, r->submit_ns);
+	table_time(table, r->queue_ns);
+	table_time(table, r->dispatch_ns);
+	table_time(table, r->run_ns);
+	table_time(table, r->oncpu_ns);
+	table_time(table, r->return_ns);
+	table_time(table, r->total_ns);
+	table_bytes(table, r->peak_memory_bytes);
+	if (strcmp(r->state, "succeeded") == 0)
+		result_text(r, text, sizeof text);
+	else
+		failure_text(r, text, sizeof text);
+	table_text(table, COLOUR_NONE, "%s", text);
+}

@@ -5,10 +5,15 @@
 #include <stdio.h>
 
 #include "client/ctl/capture.h"
+#include "client/ctl/print_table.h"
 #include "client/pyprep.h"
 
 /* The whole receipt, several lines.  `args` (text, may be NULL) stands after the kind. */
 void receipt_print(FILE *out, const struct pyprep_receipt *receipt, const char *args);
+
+/* Many receipts, a row each. */
+void receipts_table_begin(struct table *table, bool streamed);
+void receipts_table_add(struct table *table, const struct pyprep_receipt *receipt);
 
 /* The result in one line, cut to `size`: a text as it is, anything else as JSON; "" for none. */
 void result_text(const struct pyprep_receipt *receipt, char *buffer, size_t size);

@@ -35,13 +35,6 @@ static const struct option_row options[] = {
 	OPTION_ROW_END,
 };
 
-static const struct column columns[] = {
-	{ "id", COLUMN_NUMBER, 7 },   { "state", COLUMN_TEXT, 9 },   { "worker", COLUMN_TEXT, 9 },
-	{ "submit", COLUMN_TIME, 7 }, { "queue", COLUMN_TIME, 8 },   { "dispatch", COLUMN_TIME, 8 },
-	{ "run", COLUMN_TIME, 8 },    { "on-CPU", COLUMN_TIME, 8 },  { "return", COLUMN_TIME, 7 },
-	{ "total", COLUMN_TIME, 8 },  { "memory", COLUMN_BYTES, 8 }, { "result", COLUMN_TEXT, 0 },
-};
-
 /* One `submit` under way. */
 struct submission {
 	const struct jobspec *spec;
@@ -52,32 +45,6 @@ struct submission {
 	struct tally tally;
 	struct table table;
 };
-
-static void
-add_row(struct table *table, const struct pyprep_receipt *r)
-{
-	char text[200];
-
-	table_number(table, (int64_t)r->id);
-	table_text(table, colour_of_state(r->state), "%s", r->state);
-	if (r->slot >= 0)
-		table_text(table, COLOUR_NONE, "%s/%d", r->pool, r->slot);
-	else
-		table_text(table, COLOUR_NONE, "-");
-	table_time(table, r->submit_ns);
-	table_time(table, r->queue_ns);
-	table_time(table, r->dispatch_ns);
-	table_time(table, r->run_ns);
-	table_time(table, r->oncpu_ns);
-	table_time(table, r->return_ns);
-	table_time(table, r->total_ns);
-	table_bytes(table, r->peak_memory_bytes);
-	if (strcmp(r->state, "succeeded") == 0)
-		result_text(r, text, sizeof text);
-	else
-		failure_text(r, text, sizeof text);
-	table_text(table, COLOUR_NONE, "%s", text);
-}
 
 /* A refused job never was one: said as an error, the first of many only. */
 static void
@@ -103,7 +70,7 @@ show_text(struct submission *s, const struct pyprep_receipt *r, const struct cap
 	}
 	if (!few && (!failed || s->failed_shown == FAILED_MAX))
 		return;
-	add_row(&s->table, r);
+	receipts_table_add(&s->table, r);
 	if (failed)
 		s->failed_shown++;
 	if (failed && capture)
@@ -220,7 +187,7 @@ submit_with(struct pyprep *p, const struct jobspec *spec)
 	if (pyprep_prepare(p, &spec->job, &prepared, &why) < 0)
 		return ctl_fail_problem(&why);
 	s.captures = strcmp(pyprep_prepared_executor(prepared), "command") == 0;
-	table_begin(&s.table, columns, sizeof columns / sizeof columns[0], true);
+	receipts_table_begin(&s.table, true);
 	attached_begin(&attached, p, got_event, &s);
 	progress_begin(&attached.progress, "jobs", s.wanted, ctl.quiet);
 	tally_begin(&s.tally);

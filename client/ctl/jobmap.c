@@ -1,0 +1,70 @@
+/* jobmap.c - the job maps of the daemon's replies. */
+#include "client/ctl/jobmap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/ctl/print_json.h"
+#include "client/ctl/report.h"
+
+int
+jobmap_read(const msgpack_object *map, struct jobmap *ret)
+{
+	struct pyprep_receipt receipt;
+	const msgpack_object *bytes = field_get(map, "receipt");
+
+	if (!bytes || bytes->type != MSGPACK_OBJECT_BIN ||
+	    pyprep_receipt_decode(bytes->via.bin.ptr, bytes->via.bin.size, &receipt) < 0)
+		return -EPROTO;
+	*ret = (struct jobmap){
+		.kind = field_text_copy(map, "kind"),
+		.pool = field_text_copy(map, "pool"),
+		.executor = field_text_copy(map, "executor"),
+		.user = field_text_copy(map, "user"),
+		.args = field_text_copy(map, "args"),
+		.age_ns = field_u64(map, "age_ns"),
+		.length = bytes->via.bin.size,
+	};
+	ret->bytes = ctl_alloc(ret->length, 1);
+	memcpy(ret->bytes, bytes->via.bin.ptr, ret->length);
+	return 0;
+}
+
+void
+jobmap_free(struct jobmap *job)
+{
+	free(job->kind);
+	free(job->pool);
+	free(job->executor);
+	free(job->user);
+	free(job->args);
+	free(job->bytes);
+}
+
+int
+jobmap_receipt(const struct jobmap *job, struct pyprep_receipt *ret)
+{
+	int r = pyprep_receipt_decode(job->bytes, job->length, ret);
+
+	if (r == 0) {
+		ret->kind = job->kind;
+		ret->pool = job->pool;
+		ret->executor = job->executor;
+	}
+	return r;
+}
+
+json_t *
+json_of_jobmap(const struct jobmap *job)
+{
+	struct pyprep_receipt receipt;
+
+	if (jobmap_receipt(job, &receipt) < 0)
+		return json_null();
+	json_t *json = json_of_receipt(&receipt, NULL);
+	json_object_set_new(json, "user", job->user ? json_string(job->user) : json_null());
+	json_object_set_new(json, "args", job->args ? json_string(job->args) : json_null());
+	json_object_set_new(json, "age_ns", json_of_u64(job->age_ns));
+	return json;
+}
