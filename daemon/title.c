@@ -20,28 +20,26 @@
 static struct {
 	char *start;
 	size_t size;
+	char **arguments, **environment; /* the copies; they live as long as the process */
 } area;
 
-/* A copy of a NULL-terminated list on the heap, or NULL.  It lives as long as the process. */
+/* A copy of a NULL-terminated list and its strings in one piece of the heap, or NULL. */
 static char **
 copy_list(char **list)
 {
-	size_t count = 0;
+	size_t count = 0, bytes = 0;
 
-	while (list[count])
-		count++;
-	char **copy = calloc(count + 1, sizeof(*copy));
+	for (; list[count]; count++)
+		bytes += strlen(list[count]) + 1;
+	char **copy = malloc((count + 1) * sizeof(*copy) + bytes);
 	if (copy == NULL)
 		return NULL;
+	char *at = (char *)(copy + count + 1);
 	for (size_t i = 0; i < count; i++) {
-		copy[i] = strdup(list[i]);
-		if (copy[i] == NULL) {
-			while (i > 0)
-				free(copy[--i]);
-			free(copy);
-			return NULL;
-		}
+		copy[i] = at;
+		at = stpcpy(at, list[i]) + 1;
 	}
+	copy[count] = NULL;
 	return copy;
 }
 
@@ -67,15 +65,13 @@ title_init(int argc, char **argv)
 	char **arguments = copy_list(argv);
 	char **environment = arguments && environ ? copy_list(environ) : NULL;
 	if (arguments == NULL || (environ && environment == NULL)) {
-		if (arguments)
-			for (int i = 0; i < argc; i++)
-				free(arguments[i]);
 		free(arguments);
 		return;
 	}
 	memcpy(argv, arguments, (size_t)argc * sizeof(*argv));
-	free(arguments); /* the list; its strings are argv's now */
 	environ = environment;
+	area.arguments = arguments;
+	area.environment = environment;
 	char *slash = strrchr(argv[0], '/');
 	program_invocation_name = argv[0];
 	program_invocation_short_name = slash ? slash + 1 : argv[0];
