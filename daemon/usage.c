@@ -20,7 +20,7 @@
 #define TINY_RUNS  8  /* in a row make a kind tiny */
 #define FULL_EVERY 64 /* runs of a tiny kind */
 
-/* Above this, malloc gives memory back to the kernel on free. glibc would otherwise raise the
+/* Above this, malloc gives memory back to the kernel on free.  glibc would otherwise raise the
  * bound to the largest block ever freed, and a job's memory would stay with the worker and
  * be counted to its successors. */
 #define MMAP_THRESHOLD (256 * 1024)
@@ -112,19 +112,37 @@ status_field(const char *text, const char *name)
 	return line == NULL ? 0 : strtoull(line + strlen(name), NULL, 10) * 1024;
 }
 
-/* The process's peak memory, and what it holds now. */
-static void
-read_memory(const struct usage_meter *m, uint64_t *peak, uint64_t *now)
+/* The peak memory of the run that ends now.  A worker alone in its process: since it was
+ * reset; else since the process began. */
+static uint64_t
+read_memory(struct usage_meter *m, const struct usage_snapshot *now)
 {
+	uint64_t faults = now->faults_minor + now->faults_major;
 	char text[2048];
-	ssize_t n = m->status < 0 ? -1 : pread(m->status, text, sizeof(text) - 1, 0);
 
-	*peak = *now = 0;
+	if (faults == m->memory_faults)
+		return m->memory_last;
+	ssize_t n = m->status < 0 ? -1 : pread(m->status, text, sizeof(text) - 1, 0);
 	if (n <= 0)
-		return;
+		return 0;
 	text[n] = '\0';
-	*peak = status_field(text, "\nVmHWM:");
-	*now = status_field(text, "\nVmRSS:");
+	uint64_t peak = status_field(text, "\nVmHWM:");
+	m->memory_last = m->whole_process ? status_field(text, "\nVmRSS:") : peak;
+	m->memory_faults = faults;
+	m->peak_stale = peak > m->memory_last;
+	return peak;
+}
+
+/* Make the kernel's peak what the process holds now, unless it is. */
+static void
+reset_peak(struct usage_meter *m)
+{
+	uint64_t faults = m->base.faults_minor + m->base.faults_major;
+
+	if (m->clear_refs < 0 || (!m->peak_stale && faults == m->memory_faults))
+		return;
+	(void)!pwrite(m->clear_refs, "5", 1, 0);
+	m->peak_stale = false;
 }
 
 /* ---- a run ---- */
@@ -136,6 +154,21 @@ share_out(struct usage *u, uint64_t run, uint64_t oncpu, uint64_t runqueue)
 	u->oncpu_ns = oncpu < run ? oncpu : run;
 	u->runqueue_ns = runqueue < run - u->oncpu_ns ? runqueue : run - u->oncpu_ns;
 	u->blocked_ns = run - u->oncpu_ns - u->runqueue_ns;
+}
+
+/* User and system time hold a little of the measuring around the run: cut them, in
+ * proportion, to the time the run was on a CPU. */
+static void
+share_cpu(struct usage *u, uint64_t user, uint64_t system)
+{
+	uint64_t sum = user + system;
+
+	if (sum > u->oncpu_ns) {
+		user = (uint64_t)((double)user * (double)u->oncpu_ns / (double)sum);
+		system = u->oncpu_ns - user;
+	}
+	u->user_ns = user;
+	u->system_ns = system;
 }
 
 static uint64_t
@@ -159,9 +192,8 @@ usage_begin(struct usage_meter *m, unsigned kind)
 	if (!m->full)
 		return;
 	g->since_full = 0;
-	if (m->clear_refs >= 0)
-		(void)!pwrite(m->clear_refs, "5", 1, 0);
 	read_rusage(&m->base);
+	reset_peak(m);
 	m->base.runqueue_ns = runqueue_ns(m);
 	m->base.oncpu_ns = thread_cpu_ns();
 	m->light_ns = 0;
@@ -177,14 +209,13 @@ end_full(struct usage_meter *m, struct outcome *o)
 	read_rusage(&now);
 	share_out(u, run_time(o), now.oncpu_ns - m->base.oncpu_ns,
 		  now.runqueue_ns - m->base.runqueue_ns);
-	u->user_ns = now.user_ns - m->base.user_ns;
-	u->system_ns = now.system_ns - m->base.system_ns;
+	share_cpu(u, now.user_ns - m->base.user_ns, now.system_ns - m->base.system_ns);
 	u->faults_minor = (uint32_t)(now.faults_minor - m->base.faults_minor);
 	u->faults_major = (uint32_t)(now.faults_major - m->base.faults_major);
 	u->switches_voluntary = (uint32_t)(now.switches_voluntary - m->base.switches_voluntary);
 	u->switches_involuntary =
 		(uint32_t)(now.switches_involuntary - m->base.switches_involuntary);
-	read_memory(m, &u->peak_memory_bytes, &m->memory_last);
+	u->peak_memory_bytes = read_memory(m, &now);
 	o->method = m->schedstat < 0 ? USAGE_LIGHT : USAGE_THREAD;
 	/* Light runs that follow are compared with now, not with before this run. */
 	m->base = now;

@@ -7,8 +7,9 @@
  * /proc/self/status after "5" was written to /proc/self/clear_refs (ru_maxrss never
  * falls and starts as the parent's: wrong for a job).
  *
- * That costs tens of microseconds, so a kind whose runs take a few is measured lightly:
- * two clock reads; every 64th run and every surprise is measured in full.
+ * That costs tens of microseconds with the memory, a few without: memory is read again only
+ * after a page fault, since nothing else lets it grow.  A kind whose runs take less is measured
+ * lightly: two clock reads; every 64th run is measured in full, and a surprise is estimated.
  */
 #ifndef PYPREP_DAEMON_USAGE_H
 #define PYPREP_DAEMON_USAGE_H
@@ -26,7 +27,9 @@ struct usage_meter {
 	int status; /* /proc/self/status */
 	int clear_refs;
 	bool whole_process; /* alone in its process: peak memory is the job's */
-	uint64_t memory_last; /* last peak seen, for light runs */
+	uint64_t memory_last; /* what the process held when it was last read */
+	uint64_t memory_faults; /* page faults of the thread by then: none since, no growth */
+	bool peak_stale; /* the kernel's peak is above memory_last */
 	struct usage_snapshot {
 		uint64_t oncpu_ns, runqueue_ns;
 		uint64_t user_ns, system_ns;
