@@ -3,11 +3,13 @@
  *
  * libcurl says which sockets to watch and when to call it (socket_wanted, timer_wanted);
  * libevent tells when that is (socket_ready, timer_due).  One `struct multi` serves all the
- * transfers of a thread at a time; it lives from the first to the last of them.  Threads
- * share nothing but libcurl's own initialisation.
+ * transfers of a thread and lives as long: it keeps connections and the certificates of the
+ * authorities, whose loading takes 20 ms.  Threads share nothing but libcurl's own
+ * initialisation.
  */
 #include <curl/curl.h>
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +21,7 @@
 
 /* A socket that libcurl wants watched. */
 struct watch {
-	struct event *event;
+	struct event event;
 	struct fetch_transfer *transfer; /* whom its time is charged to; NULL: gone */
 	struct multi *multi;
 	struct watch *next;
@@ -28,10 +30,8 @@ struct watch {
 struct multi {
 	CURLM *curl;
 	struct event_base *base;
-	struct event *timer;
+	struct event timer;
 	struct watch *watches;
-	unsigned transfers;
-	unsigned inside; /* calls into libcurl on the stack: it may not be freed */
 };
 
 struct fetch_transfer {
@@ -44,19 +44,10 @@ struct fetch_transfer {
 	char error[CURL_ERROR_SIZE];
 };
 
-static _Thread_local struct multi *current;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t current; /* the thread's multi */
 
 /* ---- the end of transfers ---- */
-
-static void
-multi_free(struct multi *m)
-{
-	curl_multi_cleanup(m->curl); /* takes its sockets back through socket_wanted() */
-	event_free(m->timer);
-	if (current == m)
-		current = NULL;
-	free(m);
-}
 
 static void
 transfer_free(struct fetch_transfer *t)
@@ -69,7 +60,6 @@ transfer_free(struct fetch_transfer *t)
 	curl_multi_remove_handle(m->curl, t->easy);
 	curl_easy_cleanup(t->easy);
 	free(t);
-	m->transfers--;
 }
 
 static void
@@ -94,14 +84,13 @@ transfer_done(struct fetch_transfer *t, CURLcode code)
 	hooks.done(owner, &answer);
 }
 
-/* Report what has ended; then free a multi that nobody uses. */
+/* Report what has ended. */
 static void
 collect(struct multi *m)
 {
 	CURLMsg *message;
 	int left;
 
-	m->inside++;
 	while ((message = curl_multi_info_read(m->curl, &left)) != NULL) {
 		struct fetch_transfer *t;
 		CURLcode code = message->data.result;
@@ -110,9 +99,6 @@ collect(struct multi *m)
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
 		transfer_done(t, code);
 	}
-	m->inside--;
-	if (m->transfers == 0 && m->inside == 0)
-		multi_free(m);
 }
 
 /* ---- libevent calls ---- */
@@ -130,9 +116,7 @@ socket_ready(evutil_socket_t fd, short what, void *arg)
 	/* `w` may go in here, `t` not: transfers end in collect() and stop() only. */
 	if (t != NULL)
 		t->hooks.enter(t->owner);
-	m->inside++;
 	curl_multi_socket_action(m->curl, fd, flags, &running);
-	m->inside--;
 	if (t != NULL)
 		t->hooks.leave(t->owner);
 	collect(m);
@@ -147,9 +131,7 @@ timer_due(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	m->inside++;
 	curl_multi_socket_action(m->curl, CURL_SOCKET_TIMEOUT, 0, &running);
-	m->inside--;
 	collect(m);
 }
 
@@ -163,8 +145,7 @@ watch_free(struct watch *w)
 	while (*at != w)
 		at = &(*at)->next;
 	*at = w->next;
-	if (w->event != NULL)
-		event_free(w->event);
+	event_del(&w->event);
 	free(w);
 }
 
@@ -175,6 +156,7 @@ watch_new(struct multi *m, curl_socket_t socket)
 
 	if (w != NULL) {
 		w->multi = m;
+		event_assign(&w->event, m->base, socket, 0, socket_ready, w);
 		w->next = m->watches;
 		m->watches = w;
 		curl_multi_assign(m->curl, socket, w);
@@ -201,12 +183,11 @@ socket_wanted(CURL *easy, curl_socket_t socket, int what, void *multi, void *kno
 		flags |= EV_READ;
 	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
 		flags |= EV_WRITE;
-	if (w->event != NULL)
-		event_free(w->event);
 	w->transfer = NULL;
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&w->transfer);
-	w->event = event_new(m->base, socket, flags, socket_ready, w);
-	return w->event != NULL && event_add(w->event, NULL) == 0 ? 0 : -1;
+	event_del(&w->event);
+	event_assign(&w->event, m->base, socket, flags, socket_ready, w);
+	return event_add(&w->event, NULL);
 }
 
 static int
@@ -216,11 +197,11 @@ timer_wanted(CURLM *curl, long timeout_ms, void *multi)
 
 	(void)curl;
 	if (timeout_ms < 0) {
-		evtimer_del(m->timer);
+		evtimer_del(&m->timer);
 		return 0;
 	}
 	struct timeval after = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
-	return evtimer_add(m->timer, &after);
+	return evtimer_add(&m->timer, &after);
 }
 
 static size_t
@@ -235,39 +216,64 @@ body_came(char *bytes, size_t size, size_t count, void *transfer)
 
 /* ---- the start of transfers ---- */
 
+/* A thread has ended, and its event loop before it: touch no event any more. */
+static void
+multi_free(void *multi)
+{
+	struct multi *m = multi;
+
+	curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, NULL);
+	curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, NULL);
+	curl_multi_cleanup(m->curl);
+	while (m->watches != NULL) {
+		struct watch *w = m->watches;
+		m->watches = w->next;
+		free(w);
+	}
+	free(m);
+}
+
 static void
 start_curl(void)
 {
 	curl_global_init(CURL_GLOBAL_DEFAULT);
+	pthread_key_create(&current, multi_free);
 }
 
 static struct multi *
 multi_for(struct event_base *base)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	if (current != NULL)
-		return current;
 	pthread_once(&once, start_curl);
-	struct multi *m = calloc(1, sizeof(*m));
+	struct multi *m = pthread_getspecific(current);
+	if (m != NULL)
+		return m;
+	m = calloc(1, sizeof(*m));
 	if (m == NULL)
 		return NULL;
-	m->base = base;
 	m->curl = curl_multi_init();
-	m->timer = evtimer_new(base, timer_due, m);
-	if (m->curl == NULL || m->timer == NULL) {
+	if (m->curl == NULL || pthread_setspecific(current, m) != 0) {
 		curl_multi_cleanup(m->curl);
-		if (m->timer != NULL)
-			event_free(m->timer);
 		free(m);
 		return NULL;
 	}
+	m->base = base;
+	evtimer_assign(&m->timer, base, timer_due, m);
 	curl_multi_setopt(m->curl, CURLMOPT_SOCKETFUNCTION, socket_wanted);
 	curl_multi_setopt(m->curl, CURLMOPT_SOCKETDATA, m);
 	curl_multi_setopt(m->curl, CURLMOPT_TIMERFUNCTION, timer_wanted);
 	curl_multi_setopt(m->curl, CURLMOPT_TIMERDATA, m);
-	current = m;
 	return m;
+}
+
+/* Authorities come from a bundle or a directory, and libcurl keeps only a bundle in memory
+ * when it has no directory to look at besides. */
+static void
+use_bundle(CURL *easy)
+{
+	char *bundle = NULL;
+
+	if (curl_easy_getinfo(easy, CURLINFO_CAINFO, &bundle) == CURLE_OK && bundle != NULL)
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 }
 
 static CURL *
@@ -286,6 +292,7 @@ easy_new(struct fetch_transfer *t, const char *url)
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "pyprep/" PYPREP_VERSION);
+	use_bundle(easy);
 	if (curl_easy_setopt(easy, CURLOPT_URL, url) != CURLE_OK) {
 		curl_easy_cleanup(easy);
 		return NULL;
@@ -296,11 +303,7 @@ easy_new(struct fetch_transfer *t, const char *url)
 static void
 fetch_stop(struct fetch_transfer *t)
 {
-	struct multi *m = t->multi;
-
 	transfer_free(t);
-	if (m->transfers == 0 && m->inside == 0)
-		multi_free(m);
 }
 
 static struct fetch_transfer *
@@ -317,19 +320,16 @@ fetch_start(struct event_base *base, const char *url, const struct fetch_hooks *
 		if (t != NULL && t->easy != NULL)
 			curl_easy_cleanup(t->easy);
 		free(t);
-		if (m != NULL && m->transfers == 0 && m->inside == 0)
-			multi_free(m);
 		return NULL;
 	}
 	t->multi = m;
 	t->hooks = *hooks;
 	t->owner = owner;
 	t->started_ns = clock_now();
-	m->transfers++;
 	CURLMcode code = curl_multi_add_handle(m->curl, t->easy);
 	if (code != CURLM_OK) {
 		*error = curl_multi_strerror(code);
-		fetch_stop(t);
+		transfer_free(t);
 		return NULL;
 	}
 	return t;
