@@ -2,6 +2,7 @@
 #include "client/ctl/attached.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
@@ -83,6 +84,23 @@ attached_turn(struct attached *a, bool wait)
 	}
 	cancel_once(a);
 	progress_show(&a->progress);
+}
+
+bool
+attached_readable(struct attached *a, int fd)
+{
+	struct pollfd polled[2] = { { .fd = fd, .events = POLLIN }, { .events = POLLIN } };
+
+	attached_turn(a, false);
+	if (attached_stopped(a))
+		return false;
+	int timeout = pyprep_arm(a->p) != 0 ? 0 : progress_patience(&a->progress);
+	if (timeout > 0)
+		fflush(stdout);
+	polled[1].fd = pyprep_fd(a->p);
+	if (poll(polled, 2, timeout) <= 0)
+		return false;
+	return polled[0].revents != 0;
 }
 
 void

@@ -32,6 +32,9 @@ void attached_begin(struct attached *attached, struct pyprep *p, event_fn event,
 /* Hear what has come; with `wait`, sleep until something does (or progress is due). */
 void attached_turn(struct attached *attached, bool wait);
 
+/* Hear what has come; else sleep until something does or `fd` can be read.  Can it? */
+bool attached_readable(struct attached *attached, int fd);
+
 /* Turn until every job has ended. */
 void attached_finish(struct attached *attached);
 

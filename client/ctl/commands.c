@@ -7,6 +7,7 @@
 #define COMMANDS(X)   \
 	X(submit)     \
 	X(run)        \
+	X(map)        \
 	X(wait)       \
 	X(ls)         \
 	X(show)       \
