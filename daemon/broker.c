@@ -1,0 +1,336 @@
+/*
+ * broker.c - role: talks to clients, keeps the job table, decides what runs where.
+ *
+ * One thread, one loop.  Each turn looks at the rings first and at the sockets now and
+ * then; when nothing came for WAKE_LOOKS turns it says that it sleeps (ipc/wake.h) and
+ * lets libevent block.  It owns no memory that others depend on: killed at any line, the
+ * links and the workers stay, and a new broker goes on with them.
+ */
+#include "daemon/broker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "daemon/request.h"
+#include "ipc/clock.h"
+
+#define SOCKETS_EVERY_NS (100 * NS_PER_US) /* sockets are looked at this often while busy */
+#define LOOK_AGAIN_US    300 /* for jobs that wait behind a long one */
+
+/* ---- the supervisor ---- */
+
+int
+supervisor_tell(struct broker *b, unsigned type, const void *body)
+{
+	int r = frame_send(b->birth->control, type, body, NULL, 0, NULL, 0);
+
+	if (r < 0)
+		log_error("cannot send %s to the supervisor: %s", message_name(type), strerror(-r));
+	return r;
+}
+
+static void
+on_worker_up(struct broker *b, struct frame_in *in)
+{
+	int r = -EPROTO;
+
+	if (in->fd_count == 2)
+		r = crew_up(b, in->body, in->fds[0], in->fds[1]);
+	if (r < 0) {
+		log_error("cannot use a new worker: %s; it stays idle", strerror(-r));
+		frame_close_fds(in);
+		return;
+	}
+	close(in->fds[0]); /* mapped; the bell is the link's now */
+	in->fd_count = 0;
+}
+
+static void
+on_pool(struct broker *b, const struct pool_body *body)
+{
+	if (body->pool >= b->pool_count)
+		return;
+	struct pool *p = &b->pools[body->pool];
+	p->wanted = body->workers;
+	for (unsigned slot = p->wanted; slot < p->crew_count; slot++)
+		if (p->crew[slot] != NULL && p->crew[slot]->up)
+			crew_retire(b, p->crew[slot]);
+	if (body->state == POOL_FAILED && p->state != POOL_FAILED)
+		pool_failed(b, p);
+	else if (body->state == POOL_RUNNING && p->state == POOL_FAILED)
+		p->state = POOL_RUNNING;
+}
+
+static void
+cancel_queued(struct broker *b)
+{
+	for (uint32_t i = 0; (i = jobs_next(&b->jobs, i)) != JOB_NONE; i++)
+		if (job_at(&b->jobs, i)->state == JOB_QUEUED)
+			job_stop(b, i, CAUSE_CANCELLED);
+}
+
+static void
+cancel_running(struct broker *b)
+{
+	for (uint32_t i = 0; (i = jobs_next(&b->jobs, i)) != JOB_NONE; i++)
+		job_stop(b, i, CAUSE_CANCELLED);
+}
+
+static void
+on_drain(struct broker *b, bool hard)
+{
+	if (!b->draining)
+		cancel_queued(b);
+	b->draining = true;
+	if (hard)
+		cancel_running(b);
+}
+
+static void
+on_supervisor_frame(struct broker *b, struct frame_in *in)
+{
+	const struct empty_body *empty = in->body;
+
+	switch (in->type) {
+	case MSG_WORKER_UP:
+		on_worker_up(b, in);
+		break;
+	case MSG_WORKER_DOWN:
+		crew_down(b, in->body);
+		break;
+	case MSG_POOL:
+		on_pool(b, in->body);
+		break;
+	case MSG_DRAIN:
+		on_drain(b, empty->reserved != 0);
+		break;
+	case MSG_BEAT:
+		supervisor_tell(b, MSG_BEAT, in->body);
+		break;
+	case MSG_RELOAD:
+		request_reloaded(b, in->tail, in->tail_length,
+				 ((const struct request_body *)in->body)->flags);
+		break;
+	default:
+		log_warn("the supervisor sent %s, which is not for a broker",
+			 message_name(in->type));
+	}
+}
+
+static void
+on_supervisor(evutil_socket_t fd, short what, void *context)
+{
+	static struct frame_in in;
+	struct broker *b = context;
+	const char *why = "";
+	int r;
+
+	(void)what;
+	while ((r = frame_recv(fd, &in, &why)) == 0) {
+		on_supervisor_frame(b, &in);
+		frame_close_fds(&in);
+	}
+	if (r != -EAGAIN)
+		b->end = true; /* the supervisor closed, or is gone: the order to end */
+}
+
+/* ---- the loop ---- */
+
+static void
+on_bell(evutil_socket_t fd, short what, void *context)
+{
+	(void)what;
+	(void)context;
+	bell_clear(fd);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	(void)context;
+}
+
+static bool
+nothing_runs(const struct broker *b)
+{
+	return b->jobs.count == 0;
+}
+
+/* One look at everything in shared memory. */
+static unsigned
+turn(struct broker *b)
+{
+	unsigned results = dispatch_results(b);
+	unsigned n = results + clients_poll(b);
+
+	if (results > 0 && b->stalled_clients > 0)
+		clients_room(b);
+	dispatch_jobs(b);
+	dispatch_wake(b);
+	clients_flush(b);
+	if (b->draining && !b->drained_said && nothing_runs(b)) {
+		struct empty_body empty = { 0 };
+		b->drained_said = supervisor_tell(b, MSG_DRAINED, &empty) == 0;
+	}
+	return n;
+}
+
+/* Sleep until a bell, a socket or a timer. */
+static void
+sleep_once(struct broker *b)
+{
+	bool look_again = false;
+
+	if (dispatch_rebalance(b, &look_again))
+		return;
+	wake_arm(&b->board->broker);
+	clients_arm(b);
+	if (dispatch_pending(b) || clients_pending(b)) {
+		event_base_loop(b->base, EVLOOP_NONBLOCK);
+	} else {
+		struct timeval soon = { .tv_usec = LOOK_AGAIN_US };
+		if (look_again)
+			event_add(b->look_again, &soon);
+		event_base_loop(b->base, EVLOOP_ONCE);
+		event_del(b->look_again);
+	}
+	wake_disarm(&b->board->broker);
+	clients_disarm(b);
+	b->now_ns = clock_now();
+}
+
+static void
+run(struct broker *b)
+{
+	unsigned quiet = 0;
+	uint64_t sockets_ns = 0;
+
+	while (!b->end) {
+		b->now_ns = clock_now();
+		if (turn(b) > 0) {
+			quiet = 0;
+		} else if (++quiet >= WAKE_LOOKS) {
+			sleep_once(b);
+			sockets_ns = b->now_ns;
+			quiet = 0;
+			continue;
+		} else {
+			sched_yield();
+		}
+		if (b->now_ns - sockets_ns > SOCKETS_EVERY_NS) {
+			sockets_ns = b->now_ns;
+			event_base_loop(b->base, EVLOOP_NONBLOCK);
+		}
+	}
+}
+
+static void
+open_pools(struct broker *b)
+{
+	b->pool_count = b->config->pool_count;
+	for (unsigned i = 0; i < b->pool_count; i++) {
+		struct pool *p = &b->pools[i];
+		p->config = &b->config->pools[i];
+		p->index = i;
+		p->wanted = p->config->workers;
+		queue_init(p);
+	}
+}
+
+static int
+open_events(struct broker *b)
+{
+	struct event_config *config = event_config_new();
+
+	if (config == NULL)
+		return -ENOMEM;
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+	b->base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (b->base == NULL)
+		return -ENOMEM;
+	b->control = event_new(b->base, b->birth->control, EV_READ | EV_PERSIST, on_supervisor, b);
+	b->bell = event_new(b->base, b->birth->broker_bell, EV_READ | EV_PERSIST, on_bell, b);
+	b->look_again = evtimer_new(b->base, on_timer, b);
+	deadline_open(b);
+	if (b->control == NULL || b->bell == NULL || b->look_again == NULL || b->deadline == NULL)
+		return -ENOMEM;
+	return event_add(b->control, NULL) < 0 || event_add(b->bell, NULL) < 0 ? -ENOMEM : 0;
+}
+
+static int
+open_all(struct broker *b)
+{
+	const char *why = "";
+
+	b->started_ns = b->now_ns = clock_now();
+	open_pools(b);
+	LIST_INIT(&b->watchers);
+	int r = jobs_init(&b->jobs, b->config->max_jobs, b->config->max_job_bytes);
+	if (r == 0)
+		r = open_events(b);
+	if (r == 0)
+		r = clients_open(b);
+	if (r < 0)
+		return r;
+	int history = history_open(&b->history, b->birth->state_dir, &why);
+	if (history < 0)
+		log_warn("%s (%s: %s); keeping the history in memory", why, b->birth->state_dir,
+			 strerror(-history));
+	/* Numbers go on where the last daemon's ended, also when its board is gone. */
+	uint64_t next = history_last_id(&b->history) + 1;
+	if (atomic_load(&b->board->next_id) < next)
+		atomic_store(&b->board->next_id, next);
+	return 0;
+}
+
+static void
+close_all(struct broker *b)
+{
+	clients_close(b);
+	for (unsigned i = 0; i < b->pool_count; i++) {
+		for (unsigned slot = 0; slot < b->pools[i].crew_count; slot++) {
+			struct crew *w = b->pools[i].crew[slot];
+			if (w != NULL && w->up)
+				link_broker_detach(&w->link);
+			free(w);
+		}
+	}
+	jobs_done(&b->jobs);
+	history_close(&b->history);
+	args_buffer_free(&b->args);
+	event_free(b->control);
+	event_free(b->bell);
+	event_free(b->look_again);
+	event_free(b->deadline);
+	event_base_free(b->base);
+}
+
+int
+broker_main(const struct birth *birth)
+{
+	static struct broker broker;
+	struct broker *b = &broker;
+	struct ready_body ready = { .pid = (uint32_t)getpid() };
+
+	b->birth = birth;
+	b->config = birth->config;
+	b->board = birth->board;
+	log_open("broker", LOG_LEVEL_INFO);
+	int r = open_all(b);
+	if (r == 0)
+		r = supervisor_tell(b, MSG_READY, &ready);
+	if (r < 0) {
+		log_error("cannot start: %s; the supervisor tries again", strerror(-r));
+		return EXIT_FAILURE;
+	}
+	run(b);
+	close_all(b);
+	return EXIT_SUCCESS;
+}

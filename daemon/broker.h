@@ -1,0 +1,257 @@
+/*
+ * broker.h - the broker's state, shared by the files of that one process:
+ *
+ *   broker.c    role: the loop, waiting, the supervisor's messages
+ *   clients.c   connections: who they are, their lanes, what they have not read yet
+ *   admit.c     a submit becomes a job
+ *   schedule.c  which job is next: the pools' queues
+ *   dispatch.c  which worker gets it: tickets, credit, results, deaths
+ *   array.c     ranges of array jobs
+ *   deadline.c  timeouts, cancels, what happens when a worker does not obey
+ *   complete.c  a job ends: receipt, history, those who wait
+ *   requests.c  the verbs of control requests (request_*.c)
+ *   history.c   receipts of ended jobs, in a file
+ *
+ * Everything here belongs to the broker's single thread.
+ */
+#ifndef PYPREP_DAEMON_BROKER_H
+#define PYPREP_DAEMON_BROKER_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "daemon/args.h"
+#include "daemon/history.h"
+#include "daemon/identity.h"
+#include "daemon/jobs.h"
+#include "daemon/roles.h"
+#include "ipc/lane.h"
+#include "ipc/link.h"
+
+#define LEVELS        (2 * PRIORITY_MAX + 1)
+#define KINDS_MAX     64
+#define TINY_NS       20000u /* jobs measured to be shorter than this may be prefetched */
+#define CREDIT_NS     200000u /* ... up to this much work per worker */
+#define CREDIT_JOBS   256u
+#define BACKLOG_HOLD  (1024u * 1024) /* unread bytes after which a client's jobs wait */
+#define BACKLOG_LIMIT (64u * 1024 * 1024) /* ... after which it is let go */
+
+/* ---- clients ---- */
+
+/* A record that found no room in the client's ring. */
+struct parked {
+	STAILQ_ENTRY(parked) link;
+	uint32_t type, length;
+	unsigned char body[];
+};
+
+struct client {
+	TAILQ_ENTRY(client) active_link; /* while its lane is looked at each turn */
+	struct broker *broker;
+	uint32_t index;
+	int fd;
+	uint64_t since_ns;
+	struct event *readable;
+	struct identity who;
+	enum access access;
+	bool greeted;
+	bool active;
+	bool doomed; /* to be closed at the end of this turn */
+	bool writing; /* its socket was full: waits to be writable */
+	bool bell_due; /* something was put into its ring in this turn */
+	uint32_t quiet_turns; /* looks in a row that found nothing */
+	struct lane lane; /* shared is NULL without a lane */
+	void *lane_base;
+	STAILQ_HEAD(, parked) backlog;
+	uint64_t backlog_bytes;
+	STAILQ_HEAD(, parked) replies; /* frames that found no room in the socket */
+	uint32_t first_job; /* its jobs, linked by client_next */
+	uint32_t held_head, held_tail; /* jobs kept out of the queues */
+	uint64_t jobs;
+	struct parked *stalled; /* a submit that waits for room in the table */
+	unsigned char *context; /* for commands: context.h */
+	uint32_t context_length;
+};
+TAILQ_HEAD(client_list, client);
+
+/* ---- pools and workers, as the broker sees them ---- */
+
+#define ORPHAN (JOB_NONE - 1) /* in tickets: a job of an earlier broker */
+
+struct crew { /* one worker */
+	bool up; /* there is a process and a link */
+	bool retiring; /* gets no more jobs; goes when it is idle */
+	bool touched; /* got something in this turn: to be woken */
+	bool leaving; /* the supervisor has been asked to stop it */
+	uint16_t pool, slot;
+	uint32_t pid, generation, restarts;
+	uint32_t outstanding; /* tickets out */
+	uint64_t estimate_ns; /* of them */
+	uint64_t stop_by_ns; /* to be killed then; 0: not */
+	uint64_t jobs; /* ended here */
+	struct link_broker link;
+	uint32_t tickets[LINK_TICKETS]; /* job of each ticket, or JOB_NONE, ORPHAN */
+};
+
+struct level {
+	uint32_t head, tail;
+};
+
+struct pool {
+	const struct pool_config *config;
+	unsigned index;
+	unsigned wanted; /* workers */
+	enum pool_state state;
+	uint64_t queued, running;
+	uint64_t ended[JOB_STATE_COUNT];
+	struct crew *crew[WORKERS_MAX]; /* NULL: never seen */
+	unsigned crew_count; /* slots seen */
+	unsigned turn; /* where the search for a worker begins */
+	uint64_t estimate_ns[KINDS_MAX]; /* run time by kind; 0: not known */
+	uint64_t nonempty[(LEVELS + 63) / 64];
+	struct level levels[LEVELS]; /* index 0 is the highest priority */
+};
+
+/* A `wait` request in progress. */
+struct watcher {
+	LIST_ENTRY(watcher) link;
+	struct client *client;
+	uint32_t request;
+	bool any;
+	uint32_t count; /* ids not ended */
+	uint64_t ids[];
+};
+
+struct broker {
+	const struct birth *birth;
+	const struct config *config;
+	struct board *board;
+	struct event_base *base;
+	uint64_t started_ns;
+	uint64_t now_ns; /* clock at the start of this turn */
+	bool draining;
+	bool drain_hard; /* what still runs is being ended */
+	bool drained_said;
+	bool end;
+	struct jobs jobs;
+	struct pool pools[POOLS_MAX];
+	unsigned pool_count;
+	struct client **clients; /* by index; config->max_clients places */
+	uint32_t client_count;
+	struct client_list active;
+	struct event *listening, *listen_again;
+	bool someone_doomed;
+	uint32_t stalled_clients;
+	LIST_HEAD(, watcher) watchers;
+	struct event *control, *bell, *look_again;
+	struct event *deadline;
+	uint64_t deadline_ns; /* when the timer fires; 0: not armed */
+	struct history history;
+	struct args_buffer args;
+	uint64_t ended[JOB_STATE_COUNT];
+	unsigned char *scratch; /* one record from a lane */
+	struct client *reloading; /* who asked for a reload */
+	uint32_t reload_request;
+};
+
+/* broker.c */
+int supervisor_tell(struct broker *b, unsigned type, const void *body);
+
+/* clients.c */
+int clients_open(struct broker *b);
+void clients_close(struct broker *b);
+/* One look at every active lane; returns how many records came. */
+unsigned clients_poll(struct broker *b);
+bool clients_pending(struct broker *b); /* is something in a lane, right before sleeping */
+void clients_arm(struct broker *b); /* the broker sleeps: active lanes must ring */
+void clients_disarm(struct broker *b);
+void clients_flush(struct broker *b); /* end of a turn: bells, goodbyes */
+void clients_room(struct broker *b); /* the table has room again: stalled submits */
+/* Put a record into the client's ring, or behind what waits already.  `parts` are written one
+ * after the other. */
+struct part {
+	const void *bytes;
+	uint32_t length;
+};
+void client_put(struct broker *b, struct client *c, unsigned type, const struct part *parts,
+		unsigned count);
+void client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t flags,
+		  const void *map, size_t length);
+void client_refuse(struct client *c, enum job_error error, const char *text);
+bool client_is_held(const struct client *c);
+
+/* admit.c: 0, or -EAGAIN when it has to wait for room, -EPROTO when the record is not one. */
+int admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,
+		 uint32_t length);
+
+/* schedule.c */
+void queue_init(struct pool *p);
+void queue_push(struct broker *b, uint32_t index);
+void queue_push_front(struct broker *b, uint32_t index);
+void queue_remove(struct broker *b, uint32_t index);
+uint32_t queue_peek(struct broker *b, struct pool *p); /* moves jobs of held clients aside */
+void queue_release_held(struct broker *b, struct client *c);
+
+/* dispatch.c */
+unsigned dispatch_results(struct broker *b);
+void dispatch_jobs(struct broker *b);
+bool dispatch_pending(struct broker *b); /* is something in a link, right before sleeping */
+void dispatch_wake(struct broker *b);
+/* Take one job back from its worker if it has not started; a stopping one is completed. */
+bool job_taken_back(struct broker *b, struct crew *w, uint32_t index);
+/* Before sleeping: move what waits behind a long job to idle workers.  True when something
+ * moved; *ret_look_again when it is too early to say. */
+bool dispatch_rebalance(struct broker *b, bool *ret_look_again);
+int crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell);
+void crew_down(struct broker *b, const struct worker_down_body *down);
+void crew_retire(struct broker *b, struct crew *w);
+struct crew *crew_of(struct broker *b, const struct job *job);
+void crew_kill(struct broker *b, struct crew *w);
+void pool_failed(struct broker *b, struct pool *p);
+
+/* array.c */
+struct array_job *array_new(int64_t low, int64_t high);
+bool array_has_more(const struct job *job); /* items not handed out yet */
+/* Send the next range to `w`; false when its link is full. */
+bool array_hand_out(struct broker *b, struct crew *w, uint32_t index);
+void array_items(struct broker *b, struct crew *w, uint32_t index, const struct items_body *items,
+		 const void *values);
+/* A range is over: with the worker's result, taken back unstarted, or lost with its worker.  The
+ * job is completed when it was the last. */
+void array_range_ended(struct broker *b, struct crew *w, uint32_t index,
+		       const struct result_body *result, const char *message);
+void array_range_back(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket);
+void array_range_lost(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket,
+		      const char *why);
+void array_counts(const struct array_job *a, uint64_t *ret_items, uint64_t *ret_failed);
+/* Give up what is not handed out; true when the job is completed by that. */
+bool array_stop(struct broker *b, uint32_t index, enum job_cause reason);
+
+/* deadline.c */
+void deadline_open(struct broker *b);
+void deadline_at(struct broker *b, uint64_t when_ns);
+/* End a job: at once when it is queued, by the worker or by the worker's death when it runs. */
+void job_stop(struct broker *b, uint32_t index, enum job_cause reason);
+
+/* complete.c: every change of a job's state passes through job_change(). */
+void job_enter(struct broker *b, struct job *job); /* it is new, and queued */
+void job_change(struct broker *b, struct job *job, enum job_state state);
+void job_complete(struct broker *b, uint32_t index, const struct outcome *outcome,
+		  uint32_t flags, const void *result, const void *message);
+/* ... with what is known when no worker said anything. */
+void job_complete_as(struct broker *b, uint32_t index, enum job_state state,
+		     enum job_cause cause, int32_t value, enum job_error error,
+		     uint32_t flags, const char *message);
+/* A refused submit: a receipt without a job. */
+void refuse_submit(struct broker *b, struct client *c, const struct submit_body *submit,
+		   enum job_error error, const char *message);
+void receipt_of(const struct broker *b, const struct job *job, struct receipt *ret);
+
+/* requests.c */
+void request_handle(struct broker *b, struct client *c, const struct request_body *request,
+		    const void *map, uint32_t length);
+void request_reloaded(struct broker *b, const void *map, uint32_t length, uint32_t flags);
+
+#endif

@@ -1,0 +1,679 @@
+/*
+ * clients.c - connections: who they are, what they say, what they have not read yet.
+ *
+ * A client costs the broker a bounded place: one descriptor, one lane, a backlog of at most
+ * BACKLOG_LIMIT unread bytes; jobs of one that does not read are held back long before.
+ * Whatever a client writes can end its own connection and nothing else.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/broker.h"
+#include "daemon/log.h"
+#include "daemon/request.h"
+#include "ipc/cleanup.h"
+#include "ipc/clock.h"
+#include "shm/segment.h"
+
+#define RECORDS_A_TURN  256u /* of one client */
+#define QUIET_TURNS     64u /* looks in vain before a lane has to ring */
+#define FRAMES_AT_ONCE  32u
+#define ACCEPTS_AT_ONCE 16u
+#define PLACES_KEPT     8u /* of max_clients, for operators */
+#define HELLO_NS        NS_PER_S /* silence after which a place may be given away */
+#define REPLIES_MAX     (4u * 1024 * 1024) /* unread reply bytes */
+
+/* ---- what goes to the client ---- */
+
+bool
+client_is_held(const struct client *c)
+{
+	return c->backlog_bytes > BACKLOG_HOLD;
+}
+
+static void
+doom(struct client *c)
+{
+	c->doomed = true;
+	c->broker->someone_doomed = true;
+}
+
+static void
+ring_client(struct client *c)
+{
+	struct empty_body empty = { 0 };
+
+	c->bell_due = false;
+	/* A full socket means that it has enough to wake up for. */
+	if (wake_needed(&c->lane.shared->client))
+		(void)frame_send(c->fd, MSG_BELL, &empty, NULL, 0, NULL, 0);
+}
+
+static uint32_t
+parts_length(const struct part *parts, unsigned count)
+{
+	uint32_t length = 0;
+	for (unsigned i = 0; i < count; i++)
+		length += parts[i].length;
+	return length;
+}
+
+static void
+gather(unsigned char *to, const struct part *parts, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (parts[i].length > 0)
+			memcpy(to, parts[i].bytes, parts[i].length);
+		to += parts[i].length;
+	}
+}
+
+static struct parked *
+park(uint32_t type, const struct part *parts, unsigned count)
+{
+	uint32_t length = parts_length(parts, count);
+	struct parked *p = malloc(sizeof(*p) + length);
+
+	if (p == NULL)
+		return NULL;
+	p->type = type;
+	p->length = length;
+	gather(p->body, parts, count);
+	return p;
+}
+
+static void
+activate(struct broker *b, struct client *c)
+{
+	c->quiet_turns = 0;
+	if (c->active || c->lane.shared == NULL)
+		return;
+	c->active = true;
+	wake_disarm(&c->lane.shared->broker);
+	TAILQ_INSERT_TAIL(&b->active, c, active_link);
+}
+
+static void
+deactivate(struct broker *b, struct client *c)
+{
+	if (!c->active)
+		return;
+	c->active = false;
+	TAILQ_REMOVE(&b->active, c, active_link);
+}
+
+void
+client_put(struct broker *b, struct client *c, unsigned type, const struct part *parts,
+	   unsigned count)
+{
+	uint32_t length = parts_length(parts, count);
+
+	if (c->lane.shared == NULL || c->doomed)
+		return;
+	if (STAILQ_EMPTY(&c->backlog)) {
+		void *place = ring_reserve(&c->lane.out, type, length);
+		if (place != NULL) {
+			gather(place, parts, count);
+			ring_commit(&c->lane.out, length);
+			c->bell_due = true;
+			activate(b, c);
+			return;
+		}
+	}
+	struct parked *p = park(type, parts, count);
+	if (p == NULL || c->backlog_bytes + length > BACKLOG_LIMIT) {
+		free(p);
+		log_warn("client %u (pid %d, uid %u) does not read its results; letting it go",
+			 c->index, (int)c->who.pid, c->who.uid);
+		doom(c);
+		return;
+	}
+	STAILQ_INSERT_TAIL(&c->backlog, p, link);
+	c->backlog_bytes += length + sizeof(*p);
+	activate(b, c);
+}
+
+static unsigned
+flush_backlog(struct broker *b, struct client *c)
+{
+	bool held = client_is_held(c);
+	struct parked *p;
+	unsigned n = 0;
+
+	while ((p = STAILQ_FIRST(&c->backlog)) != NULL) {
+		void *place = ring_reserve(&c->lane.out, p->type, p->length);
+		if (place == NULL)
+			break;
+		memcpy(place, p->body, p->length);
+		ring_commit(&c->lane.out, p->length);
+		c->bell_due = true;
+		STAILQ_REMOVE_HEAD(&c->backlog, link);
+		c->backlog_bytes -= p->length + sizeof(*p);
+		free(p);
+		n++;
+	}
+	if (held && !client_is_held(c))
+		queue_release_held(b, c);
+	return n;
+}
+
+/* ---- frames to the client ---- */
+
+static void on_socket(evutil_socket_t fd, short what, void *context);
+
+static void
+watch_socket(struct broker *b, struct client *c, bool writing)
+{
+	c->writing = writing;
+	event_del(c->readable);
+	event_assign(c->readable, b->base, c->fd,
+		     (short)(EV_READ | EV_PERSIST | (writing ? EV_WRITE : 0)), on_socket, c);
+	event_add(c->readable, NULL);
+}
+
+static void
+send_or_park(struct broker *b, struct client *c, unsigned type, const struct part *parts,
+	     unsigned count)
+{
+	unsigned char frame[FRAME_MAX];
+	size_t body = parts[0].length;
+	int r = -EAGAIN;
+
+	if (c->doomed || parts_length(parts, count) + sizeof(struct frame) > sizeof(frame))
+		return;
+	gather(frame, parts, count);
+	if (STAILQ_EMPTY(&c->replies))
+		r = frame_send(c->fd, type, frame, frame + body, parts_length(parts, count) - body,
+			       NULL, 0);
+	if (r == 0)
+		return;
+	struct parked *p = r == -EAGAIN ? park(type, parts, count) : NULL;
+	if (p == NULL) {
+		doom(c);
+		return;
+	}
+	p->type = type;
+	STAILQ_INSERT_TAIL(&c->replies, p, link);
+	c->backlog_bytes += p->length;
+	if (c->backlog_bytes > REPLIES_MAX + BACKLOG_LIMIT)
+		doom(c);
+	if (!c->writing)
+		watch_socket(b, c, true);
+}
+
+static void
+flush_replies(struct broker *b, struct client *c)
+{
+	struct parked *p;
+
+	while ((p = STAILQ_FIRST(&c->replies)) != NULL) {
+		/* Only MSG_REPLY is parked. */
+		size_t body = sizeof(struct reply_body);
+		int r = frame_send(c->fd, p->type, p->body, p->body + body, p->length - body, NULL,
+				   0);
+		if (r == -EAGAIN)
+			return;
+		if (r < 0)
+			doom(c);
+		STAILQ_REMOVE_HEAD(&c->replies, link);
+		c->backlog_bytes -= p->length;
+		free(p);
+	}
+	watch_socket(b, c, false);
+}
+
+void
+client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t flags,
+	     const void *map, size_t length)
+{
+	struct reply_body body = { .number = request, .flags = flags };
+	struct part parts[] = { { &body, sizeof(body) }, { map, (uint32_t)length } };
+
+	send_or_park(b, c, MSG_REPLY, parts, 2);
+}
+
+void
+client_refuse(struct client *c, enum job_error error, const char *text)
+{
+	struct refused_body body = { .error = error };
+
+	(void)frame_send(c->fd, MSG_REFUSED, &body, text, strlen(text), NULL, 0);
+	doom(c);
+}
+
+/* ---- what comes from the client ---- */
+
+static void
+broke_rules(struct client *c, const char *why)
+{
+	log_info("client %u (pid %d, uid %u) broke the protocol: %s; letting it go", c->index,
+		 (int)c->who.pid, c->who.uid, why);
+	client_refuse(c, ERR_BAD_REQUEST, why);
+}
+
+static uint64_t
+lane_capacity(uint64_t wanted)
+{
+	uint64_t capacity = LANE_BYTES_MIN;
+
+	while (capacity < wanted && capacity < LANE_BYTES_MAX)
+		capacity *= 2;
+	return capacity;
+}
+
+static int
+make_lane(struct client *c, uint64_t wanted, int *ret_fd)
+{
+	uint64_t capacity = lane_capacity(wanted != 0 ? wanted : LANE_BYTES_DEFAULT);
+	scoped_fd fd = -1;
+	void *base;
+
+	int r = segment_create("pyprep-lane", lane_footprint(capacity), &fd);
+	if (r == 0)
+		r = segment_map(fd, lane_footprint(capacity), &base);
+	if (r < 0)
+		return r;
+	c->lane_base = base;
+	r = lane_attach(&c->lane, base, capacity, LANE_BROKER);
+	*ret_fd = take_fd(&fd);
+	return r;
+}
+
+static void
+on_hello(struct client *c, const struct hello_body *hello)
+{
+	struct welcome_body welcome = {
+		.version = PROTOCOL_VERSION,
+		.client = c->index,
+		.payload_max = PAYLOAD_MAX,
+		.broker_pid = (uint32_t)getpid(),
+	};
+	scoped_fd fd = -1;
+	char text[128];
+
+	if (c->greeted) {
+		broke_rules(c, "a second hello");
+		return;
+	}
+	if (hello->version != PROTOCOL_VERSION) {
+		snprintf(text, sizeof(text), "the daemon speaks protocol %u, the client %u",
+			 PROTOCOL_VERSION, hello->version);
+		client_refuse(c, ERR_BAD_REQUEST, text);
+		return;
+	}
+	if (hello->flags & HELLO_LANE) {
+		int r = make_lane(c, hello->lane_bytes, &fd);
+		if (r < 0) {
+			snprintf(text, sizeof(text), "no memory for a lane: %s", strerror(-r));
+			client_refuse(c, ERR_TOO_MANY, text);
+			return;
+		}
+		welcome.lane_bytes = c->lane.capacity;
+		wake_arm(&c->lane.shared->broker);
+	}
+	c->greeted = true;
+	if (frame_send(c->fd, MSG_WELCOME, &welcome, NULL, 0, &fd, fd >= 0 ? 1 : 0) < 0)
+		doom(c);
+}
+
+static void
+on_frame(struct broker *b, struct client *c, struct frame_in *in)
+{
+	if (in->fd_count > 0) {
+		frame_close_fds(in);
+		broke_rules(c, "descriptors are not taken");
+	} else if (in->type == MSG_HELLO) {
+		on_hello(c, in->body);
+	} else if (!c->greeted) {
+		broke_rules(c, "the first frame must be a hello");
+	} else if (in->type == MSG_BELL) {
+		activate(b, c);
+	} else if (in->type == MSG_REQUEST) {
+		request_handle(b, c, in->body, in->tail, in->tail_length);
+	} else {
+		broke_rules(c, "a client does not send such frames");
+	}
+}
+
+static void
+on_socket(evutil_socket_t fd, short what, void *context)
+{
+	static struct frame_in in; /* 64 KiB: not on the stack */
+	struct client *c = context;
+	struct broker *b = c->broker;
+	const char *why = "";
+
+	if (what & EV_WRITE)
+		flush_replies(b, c);
+	for (unsigned i = 0; i < FRAMES_AT_ONCE && !c->doomed; i++) {
+		int r = frame_recv(fd, &in, &why);
+		if (r == -EAGAIN)
+			return;
+		if (r == -EPROTO)
+			broke_rules(c, why);
+		else if (r < 0)
+			doom(c);
+		else
+			on_frame(b, c, &in);
+	}
+}
+
+/* One record, or the one that waits for room.  -EAGAIN: waits for room. */
+static int
+take_record(struct broker *b, struct client *c)
+{
+	uint32_t type, length;
+
+	if (c->stalled != NULL) {
+		int r = admit_record(b, c, c->stalled->type, c->stalled->body, c->stalled->length);
+		if (r == -EAGAIN)
+			return r;
+		free(c->stalled);
+		c->stalled = NULL;
+		b->stalled_clients--;
+		return r < 0 ? r : 1;
+	}
+	int r = ring_copy(&c->lane.in, b->scratch, ring_body_max(c->lane.capacity), &type, &length);
+	if (r <= 0)
+		return r;
+	r = admit_record(b, c, type, b->scratch, length);
+	if (r == -EAGAIN) {
+		struct part part = { b->scratch, length };
+		c->stalled = park(type, &part, 1);
+		if (c->stalled == NULL)
+			return -ENOMEM;
+		b->stalled_clients++;
+	}
+	return r < 0 ? r : 1;
+}
+
+static unsigned
+poll_client(struct broker *b, struct client *c)
+{
+	unsigned n = flush_backlog(b, c);
+	int r = 0;
+
+	for (unsigned i = 0; i < RECORDS_A_TURN && !c->doomed; i++, n++) {
+		r = take_record(b, c);
+		if (r <= 0)
+			break;
+	}
+	if (r == -EPROTO || r == -EMSGSIZE)
+		broke_rules(c, "its lane does not hold together");
+	else if (r == -ENOMEM)
+		doom(c);
+	return n;
+}
+
+/* Can this client's lane be worked on without it doing anything? */
+static bool
+lane_ready(struct client *c)
+{
+	struct parked *p = STAILQ_FIRST(&c->backlog);
+
+	return (c->stalled == NULL && !ring_is_empty(&c->lane.in)) ||
+	       (p != NULL && ring_has_room(&c->lane.out, p->length));
+}
+
+unsigned
+clients_poll(struct broker *b)
+{
+	struct client *c, *next;
+	unsigned n = 0;
+
+	for (c = TAILQ_FIRST(&b->active); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, active_link);
+		unsigned got = poll_client(b, c);
+		n += got;
+		if (got > 0) {
+			c->quiet_turns = 0;
+			continue;
+		}
+		if (++c->quiet_turns < QUIET_TURNS)
+			continue;
+		/* From now on it has to ring; look once more, it may just have written. */
+		wake_arm(&c->lane.shared->broker);
+		if (lane_ready(c))
+			activate(b, c);
+		else
+			deactivate(b, c);
+	}
+	return n;
+}
+
+bool
+clients_pending(struct broker *b)
+{
+	struct client *c;
+
+	TAILQ_FOREACH(c, &b->active, active_link)
+		if (lane_ready(c))
+			return true;
+	return false;
+}
+
+void
+clients_arm(struct broker *b)
+{
+	struct client *c;
+
+	TAILQ_FOREACH(c, &b->active, active_link)
+		wake_arm(&c->lane.shared->broker);
+}
+
+void
+clients_disarm(struct broker *b)
+{
+	struct client *c;
+
+	TAILQ_FOREACH(c, &b->active, active_link)
+		wake_disarm(&c->lane.shared->broker);
+}
+
+void
+clients_room(struct broker *b)
+{
+	for (uint32_t i = 0; b->stalled_clients > 0 && i < b->config->max_clients; i++)
+		if (b->clients[i] != NULL && b->clients[i]->stalled != NULL)
+			activate(b, b->clients[i]);
+}
+
+/* ---- coming and going ---- */
+
+/* Its jobs go on without it until they are stopped; nobody gets their receipts. */
+static void
+abandon_jobs(struct broker *b, struct client *c)
+{
+	queue_release_held(b, c);
+	for (uint32_t i = c->first_job, next; i != JOB_NONE; i = next) {
+		struct job *job = job_at(&b->jobs, i);
+		next = job->client_next;
+		job->flags |= JOB_NO_CLIENT;
+		job->client_prev = job->client_next = JOB_NONE;
+		job_stop(b, i, CAUSE_CANCELLED);
+	}
+	c->first_job = JOB_NONE;
+}
+
+static void
+close_client(struct broker *b, struct client *c)
+{
+	struct parked *p;
+
+	abandon_jobs(b, c);
+	watchers_drop(b, c);
+	if (b->reloading == c)
+		b->reloading = NULL;
+	deactivate(b, c);
+	event_free(c->readable);
+	close(c->fd);
+	if (c->lane_base != NULL)
+		segment_unmap(c->lane_base, lane_footprint(c->lane.capacity));
+	while ((p = STAILQ_FIRST(&c->backlog)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->backlog, link);
+		free(p);
+	}
+	while ((p = STAILQ_FIRST(&c->replies)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->replies, link);
+		free(p);
+	}
+	b->stalled_clients -= c->stalled != NULL;
+	free(c->stalled);
+	free(c->context);
+	b->clients[c->index] = NULL;
+	b->client_count--;
+	free(c);
+}
+
+void
+clients_flush(struct broker *b)
+{
+	struct client *c, *next;
+
+	for (c = TAILQ_FIRST(&b->active); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, active_link);
+		if (c->bell_due)
+			ring_client(c);
+	}
+	if (!b->someone_doomed)
+		return;
+	b->someone_doomed = false;
+	for (uint32_t i = 0; i < b->config->max_clients; i++)
+		if (b->clients[i] != NULL && b->clients[i]->doomed)
+			close_client(b, b->clients[i]);
+}
+
+/* A free place; at the limit, that of a connection that has not said hello for a while. */
+static uint32_t
+find_place(struct broker *b, bool operator)
+{
+	uint32_t most = b->config->max_clients;
+
+	/* The last places are for those who can repair things. */
+	if (!operator && most > 2 * PLACES_KEPT)
+		most -= PLACES_KEPT;
+	if (b->client_count < most)
+		for (uint32_t i = 0; i < b->config->max_clients; i++)
+			if (b->clients[i] == NULL)
+				return i;
+	for (uint32_t i = 0; i < b->config->max_clients; i++) {
+		struct client *c = b->clients[i];
+		if (c == NULL || c->greeted || b->now_ns - c->since_ns < HELLO_NS)
+			continue;
+		close_client(b, c);
+		return i;
+	}
+	return JOB_NONE;
+}
+
+static void
+turn_away(int fd, enum job_error error, const char *text)
+{
+	struct refused_body body = { .error = error };
+	(void)frame_send(fd, MSG_REFUSED, &body, text, strlen(text), NULL, 0);
+}
+
+static void
+welcome_socket(struct broker *b, int socket)
+{
+	scoped_fd fd = socket;
+	struct identity who;
+
+	if (identity_of_socket(fd, &who) < 0)
+		return;
+	enum access access = identity_access(b->config, fd, &who);
+	if (access == ACCESS_NONE) {
+		log_info("refused user %s (pid %d)", identity_name(who.uid), (int)who.pid);
+		turn_away(fd, ERR_NOT_ALLOWED,
+			  "this daemon does not serve you: its own user, root, and members of its "
+			  "group (see group in pyprepd.conf) may submit");
+		return;
+	}
+	uint32_t place = find_place(b, access == ACCESS_OPERATE);
+	struct client *c = place != JOB_NONE ? calloc(1, sizeof(*c)) : NULL;
+	if (c == NULL) {
+		turn_away(fd, ERR_TOO_MANY, "too many clients are connected; try again later");
+		return;
+	}
+	*c = (struct client){
+		.broker = b,
+		.index = place,
+		.fd = take_fd(&fd),
+		.who = who,
+		.access = access,
+		.since_ns = b->now_ns,
+		.first_job = JOB_NONE,
+		.held_head = JOB_NONE,
+		.held_tail = JOB_NONE,
+	};
+	STAILQ_INIT(&c->backlog);
+	STAILQ_INIT(&c->replies);
+	c->readable = event_new(b->base, c->fd, EV_READ | EV_PERSIST, on_socket, c);
+	event_add(c->readable, NULL);
+	b->clients[place] = c;
+	b->client_count++;
+}
+
+static void
+on_accept(evutil_socket_t fd, short what, void *context)
+{
+	struct broker *b = context;
+
+	(void)what;
+	for (unsigned i = 0; i < ACCEPTS_AT_ONCE; i++) {
+		int socket = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (socket >= 0) {
+			welcome_socket(b, socket);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+			/* The connection stays in the backlog; spinning on it helps nobody. */
+			struct timeval pause = { .tv_usec = 100000 };
+			log_warn("cannot accept: %s; trying again in 100 ms", strerror(errno));
+			event_del(b->listening);
+			event_add(b->listen_again, &pause);
+			return;
+		} else {
+			return;
+		}
+	}
+}
+
+static void
+on_listen_again(evutil_socket_t fd, short what, void *context)
+{
+	struct broker *b = context;
+
+	(void)fd;
+	(void)what;
+	event_add(b->listening, NULL);
+}
+
+int
+clients_open(struct broker *b)
+{
+	b->clients = calloc(b->config->max_clients, sizeof(struct client *));
+	b->scratch = malloc(ring_body_max(LANE_BYTES_MAX));
+	if (b->clients == NULL || b->scratch == NULL)
+		return -ENOMEM;
+	TAILQ_INIT(&b->active);
+	b->listening = event_new(b->base, b->birth->listener, EV_READ | EV_PERSIST, on_accept, b);
+	b->listen_again = evtimer_new(b->base, on_listen_again, b);
+	if (b->listening == NULL || b->listen_again == NULL)
+		return -ENOMEM;
+	return event_add(b->listening, NULL) < 0 ? -ENOMEM : 0;
+}
+
+void
+clients_close(struct broker *b)
+{
+	for (uint32_t i = 0; i < b->config->max_clients; i++)
+		if (b->clients[i] != NULL)
+			close_client(b, b->clients[i]);
+	event_free(b->listening);
+	event_free(b->listen_again);
+	free(b->clients);
+	free(b->scratch);
+}

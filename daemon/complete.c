@@ -1,0 +1,194 @@
+/*
+ * complete.c - a job changes its state, and ends: the receipt goes to its client, into the
+ * history, and to those who wait for it by id.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/broker.h"
+#include "daemon/request.h"
+#include "ipc/clock.h"
+
+/* Every change of a job's state passes job_enter() or here: whoever wants to hear of them
+ * listens in these two. */
+void
+job_change(struct broker *b, struct job *job, enum job_state state)
+{
+	struct pool *p = &b->pools[job->pool];
+
+	if (job->state == JOB_QUEUED)
+		p->queued--;
+	else if (job->state == JOB_RUNNING)
+		p->running--;
+	job->state = (uint8_t)state;
+	if (state == JOB_QUEUED)
+		p->queued++;
+	else if (state == JOB_RUNNING)
+		p->running++;
+	else {
+		p->ended[state]++;
+		b->ended[state]++;
+	}
+}
+
+void
+job_enter(struct broker *b, struct job *job)
+{
+	job->state = JOB_QUEUED;
+	b->pools[job->pool].queued++;
+}
+
+void
+receipt_of(const struct broker *b, const struct job *job, struct receipt *ret)
+{
+	*ret = (struct receipt){
+		.id = job->id,
+		.tag = job->tag,
+		.submitted_ns = job->submitted_ns,
+		.received_ns = job->received_ns,
+		.handed_ns = job->handed_ns,
+		.outcome.state = job->state,
+		.kind = job->kind,
+		.pool = job->pool,
+		.slot = job->slot,
+		.attempt = job->attempt,
+		.uid = job->uid,
+		.priority = job->priority,
+	};
+	if (job->array != NULL)
+		array_counts(job->array, &ret->items, &ret->items_failed);
+	if (job->handed_ns != 0 && job->state != JOB_QUEUED) {
+		const struct crew *w = b->pools[job->pool].crew[job->slot];
+		ret->worker_pid = w->pid;
+		if (job->state == JOB_RUNNING && job->array == NULL)
+			ret->outcome.started_ns =
+				atomic_load(&w->link.shared->tickets[job->ticket].claimed_ns);
+	}
+}
+
+static void
+remember(struct broker *b, const struct receipt *receipt, const void *result, const void *message)
+{
+	struct history_entry *e = history_add(&b->history);
+	if (e == NULL)
+		return;
+
+	const struct pool_config *pool = b->pools[receipt->pool].config;
+	uint32_t result_length = receipt->outcome.result_length;
+	uint32_t message_length = receipt->outcome.message_length;
+	e->receipt = *receipt;
+	snprintf(e->kind, sizeof(e->kind), "%s", kinds[receipt->kind]->name);
+	snprintf(e->pool, sizeof(e->pool), "%s", pool->name);
+	snprintf(e->executor, sizeof(e->executor), "%s", pool->executor->name);
+	/* A cut msgpack value is none: a result that does not fit is not kept. */
+	if (result_length > HISTORY_TAIL)
+		result_length = 0;
+	if (message_length > HISTORY_TAIL - result_length)
+		message_length = HISTORY_TAIL - result_length;
+	e->receipt.outcome.result_length = result_length;
+	e->receipt.outcome.message_length = message_length;
+	if (result_length > 0)
+		memcpy(e->tail, result, result_length);
+	if (message_length > 0)
+		memcpy(e->tail + result_length, message, message_length);
+}
+
+static void
+forget(struct broker *b, uint32_t index)
+{
+	struct job *job = job_at(&b->jobs, index);
+
+	if (!(job->flags & JOB_NO_CLIENT)) {
+		struct client *c = b->clients[job->client];
+		if (job->client_prev != JOB_NONE)
+			job_at(&b->jobs, job->client_prev)->client_next = job->client_next;
+		else
+			c->first_job = job->client_next;
+		if (job->client_next != JOB_NONE)
+			job_at(&b->jobs, job->client_next)->client_prev = job->client_prev;
+		c->jobs--;
+	}
+	jobs_remove(&b->jobs, index);
+}
+
+void
+job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, uint32_t flags,
+	     const void *result, const void *message)
+{
+	struct job *job = job_at(&b->jobs, index);
+	struct receipt receipt;
+
+	receipt_of(b, job, &receipt);
+	receipt.outcome = *outcome;
+	receipt.flags = flags;
+	receipt.returned_ns = clock_now();
+	receipt.ended_wall_ns = clock_wall();
+	job_change(b, job, outcome->state);
+	remember(b, &receipt, result, message);
+	if (!(job->flags & JOB_NO_CLIENT)) {
+		struct part parts[] = {
+			{ &receipt, sizeof(receipt) },
+			{ result, outcome->result_length },
+			{ message, outcome->message_length },
+		};
+		client_put(b, b->clients[job->client], MSG_RECEIPT, parts, 3);
+	}
+	bool watched = job->flags & JOB_WATCHED;
+	uint64_t id = job->id;
+	forget(b, index);
+	if (watched)
+		watchers_tell(b, id);
+}
+
+void
+job_complete_as(struct broker *b, uint32_t index, enum job_state state, enum job_cause cause,
+		int32_t value, enum job_error error, uint32_t flags, const char *message)
+{
+	struct job *job = job_at(&b->jobs, index);
+	struct outcome outcome = {
+		.cause_value = value,
+		.state = (uint8_t)state,
+		.cause = (uint8_t)cause,
+		.error = (uint8_t)error,
+		.message_length = (uint32_t)strlen(message),
+	};
+	/* It had started: what is known is when, and that it is over now.  Where its time went
+	 * nobody can say any more: all of it counts as blocked. */
+	if (job->state == JOB_RUNNING && job->array == NULL) {
+		const struct crew *w = crew_of(b, job);
+		outcome.started_ns =
+			w->up ? atomic_load(&w->link.shared->tickets[job->ticket].claimed_ns) : 0;
+		if (outcome.started_ns != 0) {
+			outcome.ended_ns = clock_now();
+			outcome.usage.blocked_ns = outcome.ended_ns - outcome.started_ns;
+		}
+	}
+	job_complete(b, index, &outcome, flags, NULL, message);
+}
+
+void
+refuse_submit(struct broker *b, struct client *c, const struct submit_body *submit,
+	      enum job_error error, const char *message)
+{
+	struct receipt receipt = {
+		.tag = submit->tag,
+		.submitted_ns = submit->submitted_ns,
+		.received_ns = clock_now(),
+		.returned_ns = clock_now(),
+		.ended_wall_ns = clock_wall(),
+		.kind = submit->kind,
+		.pool = submit->pool,
+		.uid = c->who.uid,
+		.outcome = { .state = JOB_REFUSED,
+			     .cause = CAUSE_REFUSED,
+			     .error = (uint8_t)error,
+			     .message_length = (uint32_t)strlen(message) },
+	};
+	struct part parts[] = {
+		{ &receipt, sizeof(receipt) },
+		{ message, receipt.outcome.message_length },
+	};
+	b->ended[JOB_REFUSED]++;
+	client_put(b, c, MSG_RECEIPT, parts, 2);
+}

@@ -1,0 +1,626 @@
+/*
+ * dispatch.c - which worker gets a job, and what comes back from it.
+ *
+ * Credit: a worker has as many jobs as it can run at once.  Only jobs of a kind that was
+ * measured to be tiny are sent ahead, up to CREDIT_NS of estimated work, so that nothing
+ * waits behind a long job; and what was sent ahead is taken back as soon as another
+ * worker is idle (tickets, see ipc/link.h).
+ *
+ * Waking: a job goes to a worker that is awake and nearly free if there is one; a sleeper
+ * is woken when the awake ones have a backlog, each once per turn.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "daemon/broker.h"
+#include "ipc/clock.h"
+
+#define AWAKE_BACKLOG_NS 20000u /* an awake worker with less than this gets the next job */
+#define RESULTS_A_TURN   512u
+
+/* ---- choosing ---- */
+
+static uint64_t
+estimate_of(const struct pool *p, const struct job *job)
+{
+	uint64_t known = p->estimate_ns[job->kind];
+	return known > 0 && job->array == NULL ? known : CREDIT_NS;
+}
+
+static bool
+has_credit(const struct pool *p, const struct crew *w, const struct job *job, uint64_t estimate)
+{
+	if (!w->up || w->retiring || w->leaving ||
+	    atomic_load_explicit(&w->link.shared->worker_ready, memory_order_acquire) == 0)
+		return false;
+	if (w->outstanding < p->config->concurrency)
+		return true;
+	if (job->array != NULL) /* a second range, so that no worker waits between two */
+		return w->outstanding < 2 * p->config->concurrency;
+	return estimate < TINY_NS && w->estimate_ns + estimate <= CREDIT_NS &&
+	       w->outstanding < CREDIT_JOBS;
+}
+
+static struct crew *
+choose(struct pool *p, const struct job *job, uint64_t estimate)
+{
+	struct crew *sleeper = NULL, *loaded = NULL;
+
+	for (unsigned i = 0; i < p->crew_count; i++) {
+		struct crew *w = p->crew[(p->turn + i) % p->crew_count];
+		if (w == NULL || !has_credit(p, w, job, estimate))
+			continue;
+		bool asleep = atomic_load_explicit(&w->link.shared->worker.sleeping,
+						   memory_order_relaxed) != 0;
+		bool room = w->outstanding < p->config->concurrency;
+		if (!asleep && w->estimate_ns < AWAKE_BACKLOG_NS && (room || estimate < TINY_NS))
+			return w;
+		if (room && (sleeper == NULL || w->outstanding < sleeper->outstanding))
+			sleeper = w;
+		if (!room && (loaded == NULL || w->estimate_ns < loaded->estimate_ns))
+			loaded = w;
+	}
+	return sleeper != NULL ? sleeper : loaded;
+}
+
+/* ---- handing out ---- */
+
+static bool
+send_job(struct broker *b, struct pool *p, struct crew *w, uint32_t index)
+{
+	struct job *job = job_at(&b->jobs, index);
+	struct client *c = job->flags & JOB_NO_CLIENT ? NULL : b->clients[job->client];
+	bool command = kinds[job->kind]->class == KIND_COMMAND;
+	bool context = command && c != NULL && c->context != NULL;
+	struct run_body run = {
+		.id = job->id,
+		.timeout_ns = job->timeout_ns,
+		.uid = job->uid,
+		.gid = job->gid,
+		.kind = job->kind,
+		.attempt = job->attempt,
+		.flags = c != NULL && identity_commands_only(b->config, &c->who) ?
+				 RUN_DROP_TO_USER :
+				 0,
+	};
+	int ticket = link_send_run(&w->link, &run, job_args(job), job->args_length,
+				   context ? c->context : NULL, context ? c->context_length : 0);
+	if (ticket < 0)
+		return false;
+	w->tickets[ticket] = index;
+	job->slot = w->slot;
+	job->ticket = (uint16_t)ticket;
+	job->handed_ns = clock_now();
+	queue_remove(b, index);
+	job_change(b, job, JOB_RUNNING);
+	(void)p;
+	return true;
+}
+
+static bool
+send_range(struct broker *b, struct crew *w, uint32_t index)
+{
+	struct job *job = job_at(&b->jobs, index);
+
+	if (!array_hand_out(b, w, index))
+		return false;
+	queue_remove(b, index);
+	if (array_has_more(job))
+		queue_push(b, index);
+	if (job->state == JOB_QUEUED) {
+		job->slot = w->slot;
+		job->handed_ns = clock_now();
+		job_change(b, job, JOB_RUNNING);
+	}
+	return true;
+}
+
+static void
+dispatch_pool(struct broker *b, struct pool *p)
+{
+	uint32_t index;
+
+	while (p->state == POOL_RUNNING && (index = queue_peek(b, p)) != JOB_NONE) {
+		struct job *job = job_at(&b->jobs, index);
+		uint64_t estimate = estimate_of(p, job);
+		struct crew *w = choose(p, job, estimate);
+		if (w == NULL)
+			return;
+		uint64_t timeout_ns = job->timeout_ns;
+		if (job->array != NULL ? !send_range(b, w, index) : !send_job(b, p, w, index))
+			return; /* its ring is full: when a result comes we are here again */
+		w->outstanding++;
+		w->estimate_ns += estimate;
+		w->touched = true;
+		if (timeout_ns > 0)
+			deadline_at(b, b->now_ns + timeout_ns);
+	}
+}
+
+void
+dispatch_jobs(struct broker *b)
+{
+	for (unsigned i = 0; i < b->pool_count; i++)
+		dispatch_pool(b, &b->pools[i]);
+}
+
+void
+dispatch_wake(struct broker *b)
+{
+	for (unsigned i = 0; i < b->pool_count; i++) {
+		struct pool *p = &b->pools[i];
+		for (unsigned slot = 0; slot < p->crew_count; slot++) {
+			struct crew *w = p->crew[slot];
+			if (w == NULL || !w->touched)
+				continue;
+			w->touched = false;
+			if (w->up)
+				link_wake(&w->link);
+		}
+	}
+}
+
+/* ---- results ---- */
+
+struct crew *
+crew_of(struct broker *b, const struct job *job)
+{
+	return b->pools[job->pool].crew[job->slot];
+}
+
+/* The ticket is no longer out. */
+static void
+settle(struct broker *b, struct crew *w, uint32_t ticket)
+{
+	struct pool *p = &b->pools[w->pool];
+	uint32_t index = w->tickets[ticket];
+
+	w->tickets[ticket] = JOB_NONE;
+	w->outstanding--;
+	uint64_t estimate = index == ORPHAN ? 0 : estimate_of(p, job_at(&b->jobs, index));
+	w->estimate_ns = w->outstanding == 0 || estimate > w->estimate_ns ?
+				 0 :
+				 w->estimate_ns - estimate;
+	if (w->outstanding == 0)
+		w->stop_by_ns = 0;
+}
+
+static void
+learn(struct pool *p, unsigned kind, const struct outcome *outcome)
+{
+	uint64_t run_ns = outcome->ended_ns - outcome->started_ns + 1;
+	uint64_t *known = &p->estimate_ns[kind];
+	*known = *known == 0 ? run_ns : (*known * 7 + run_ns) / 8;
+}
+
+static void
+take_result(struct broker *b, struct crew *w, const struct result_body *result)
+{
+	uint32_t ticket = ticket_index(result->ticket);
+	if (!link_ticket_is(&w->link, result->ticket) || w->tickets[ticket] == JOB_NONE)
+		return; /* of an earlier use: its job has been dealt with */
+
+	uint32_t index = w->tickets[ticket];
+	const unsigned char *tail = (const unsigned char *)(result + 1);
+	const void *message = tail + result->outcome.result_length;
+	settle(b, w, ticket);
+	link_free_ticket(&w->link, ticket);
+	w->jobs++;
+	if (index == ORPHAN)
+		return;
+	struct job *job = job_at(&b->jobs, index);
+	if (job->array != NULL) {
+		array_range_ended(b, w, index, result, message);
+		return;
+	}
+	learn(&b->pools[w->pool], job->kind, &result->outcome);
+	job_complete(b, index, &result->outcome, result->flags, tail, message);
+}
+
+static void
+take_output(struct broker *b, struct crew *w, const struct ring_record *record)
+{
+	const struct output_body *output = (const void *)record->body;
+	uint32_t index = link_ticket_is(&w->link, output->tag) ?
+				 w->tickets[ticket_index(output->tag)] :
+				 JOB_NONE;
+	if (index == JOB_NONE || index == ORPHAN)
+		return;
+	struct job *job = job_at(&b->jobs, index);
+	if (job->flags & JOB_NO_CLIENT)
+		return;
+	struct output_body body = *output;
+	body.tag = job->tag;
+	struct part parts[] = {
+		{ &body, sizeof(body) },
+		{ output + 1, record->length - (uint32_t)sizeof(body) },
+	};
+	client_put(b, b->clients[job->client], MSG_OUTPUT, parts, 2);
+}
+
+static void
+take_items(struct broker *b, struct crew *w, const struct ring_record *record)
+{
+	const struct items_body *items = (const void *)record->body;
+	uint32_t index = link_ticket_is(&w->link, items->tag) ?
+				 w->tickets[ticket_index(items->tag)] :
+				 JOB_NONE;
+	if (index != JOB_NONE && index != ORPHAN && job_at(&b->jobs, index)->array != NULL)
+		array_items(b, w, index, items, items + 1);
+}
+
+static unsigned
+drain(struct broker *b, struct crew *w, unsigned most)
+{
+	const struct ring_record *record;
+	unsigned n = 0;
+
+	while (n < most && (record = ring_peek(&w->link.results)) != NULL) {
+		if (record->type == MSG_RESULT)
+			take_result(b, w, (const void *)record->body);
+		else if (record->type == MSG_RUN_OUTPUT)
+			take_output(b, w, record);
+		else if (record->type == MSG_RUN_ITEMS)
+			take_items(b, w, record);
+		ring_release(&w->link.results, record);
+		n++;
+	}
+	if (n > 0)
+		link_drained(&w->link);
+	return n;
+}
+
+unsigned
+dispatch_results(struct broker *b)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->pool_count; i++) {
+		struct pool *p = &b->pools[i];
+		for (unsigned slot = 0; slot < p->crew_count; slot++) {
+			struct crew *w = p->crew[slot];
+			if (w == NULL || !w->up || w->outstanding == 0)
+				continue;
+			n += drain(b, w, RESULTS_A_TURN);
+			if (w->retiring && w->outstanding == 0)
+				crew_retire(b, w);
+		}
+		if (n > 0)
+			p->turn++;
+	}
+	return n;
+}
+
+bool
+dispatch_pending(struct broker *b)
+{
+	for (unsigned i = 0; i < b->pool_count; i++) {
+		struct pool *p = &b->pools[i];
+		for (unsigned slot = 0; slot < p->crew_count; slot++) {
+			struct crew *w = p->crew[slot];
+			if (w != NULL && w->up && w->outstanding > 0 &&
+			    !ring_is_empty(&w->link.results))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* ---- taking back ---- */
+
+static void
+back_to_queue(struct broker *b, struct crew *w, uint32_t ticket)
+{
+	uint32_t index = w->tickets[ticket];
+	struct job *job = job_at(&b->jobs, index);
+
+	settle(b, w, ticket);
+	if (job->array != NULL) {
+		array_range_back(b, w, index, ticket);
+		return;
+	}
+	job_change(b, job, JOB_QUEUED);
+	if (job->flags & JOB_STOPPING) {
+		job_complete_as(b, index, job->stop == CAUSE_TIMEOUT ? JOB_TIMED_OUT : JOB_CANCELLED,
+				job->stop, 0,
+				job->stop == CAUSE_TIMEOUT ? ERR_TIMED_OUT : ERR_CANCELLED, 0,
+				"ended before it started");
+		return;
+	}
+	queue_push_front(b, index);
+}
+
+bool
+job_taken_back(struct broker *b, struct crew *w, uint32_t index)
+{
+	uint32_t ticket = job_at(&b->jobs, index)->ticket;
+
+	if (!link_reclaim(&w->link, ticket))
+		return false;
+	back_to_queue(b, w, ticket);
+	return true;
+}
+
+/* Take back all that `w` has not started; later ones first, so that the queue keeps its order. */
+static unsigned
+take_back(struct broker *b, struct crew *w)
+{
+	unsigned n = 0;
+
+	if (w->outstanding == 0)
+		return 0;
+	for (;;) {
+		uint32_t newest = JOB_NONE;
+		uint64_t newest_ns = 0;
+		for (uint32_t t = 0; t < LINK_TICKETS; t++) {
+			if (w->tickets[t] == JOB_NONE || w->tickets[t] == ORPHAN ||
+			    ticket_state(&w->link.shared->tickets[t]) != TICKET_READY)
+				continue;
+			uint64_t handed_ns = job_at(&b->jobs, w->tickets[t])->handed_ns;
+			if (newest == JOB_NONE || handed_ns >= newest_ns) {
+				newest = t;
+				newest_ns = handed_ns;
+			}
+		}
+		if (newest == JOB_NONE)
+			return n;
+		if (link_reclaim(&w->link, newest)) {
+			back_to_queue(b, w, newest);
+			n++;
+		}
+	}
+}
+
+/* Since when does the worker run what it runs, when it also has jobs it has not started?
+ * 0: nothing to take back. */
+static uint64_t
+blocks_others_since(const struct crew *w)
+{
+	uint64_t since = UINT64_MAX;
+	unsigned seen = 0, unstarted = 0;
+
+	for (uint32_t t = 0; t < LINK_TICKETS && seen < w->outstanding; t++) {
+		if (w->tickets[t] == JOB_NONE)
+			continue;
+		seen++;
+		const struct ticket *ticket = &w->link.shared->tickets[t];
+		uint64_t claimed_ns = atomic_load(&ticket->claimed_ns);
+		if (ticket_state(ticket) == TICKET_READY)
+			unstarted++;
+		else if (claimed_ns != 0 && claimed_ns < since)
+			since = claimed_ns;
+	}
+	return unstarted > 0 && since != UINT64_MAX ? since : 0;
+}
+
+static bool
+has_idle(const struct pool *p)
+{
+	for (unsigned slot = 0; slot < p->crew_count; slot++) {
+		const struct crew *w = p->crew[slot];
+		if (w != NULL && w->up && !w->retiring && !w->leaving &&
+		    w->outstanding < p->config->concurrency)
+			return true;
+	}
+	return false;
+}
+
+bool
+dispatch_rebalance(struct broker *b, bool *ret_look_again)
+{
+	bool moved = false;
+	uint64_t now_ns = clock_now();
+
+	*ret_look_again = false;
+	for (unsigned i = 0; i < b->pool_count; i++) {
+		struct pool *p = &b->pools[i];
+		if (p->crew_count < 2 || p->running == 0 || !has_idle(p))
+			continue;
+		for (unsigned slot = 0; slot < p->crew_count; slot++) {
+			struct crew *w = p->crew[slot];
+			if (w == NULL || !w->up || w->outstanding <= p->config->concurrency)
+				continue;
+			uint64_t since_ns = blocks_others_since(w);
+			if (since_ns == 0)
+				continue;
+			if (now_ns - since_ns < CREDIT_NS) {
+				*ret_look_again = true;
+			} else {
+				moved |= take_back(b, w) > 0;
+				w->estimate_ns = CREDIT_NS; /* no credit while this job runs */
+			}
+		}
+	}
+	return moved;
+}
+
+/* ---- workers come and go ---- */
+
+/* Jobs of an earlier broker: what it had not started is nobody's, what it runs goes on. */
+static void
+adopt(struct broker *b, struct crew *w)
+{
+	bool running = false;
+
+	for (uint32_t t = 0; t < LINK_TICKETS; t++) {
+		enum ticket_state state = ticket_state(&w->link.shared->tickets[t]);
+		if (state == TICKET_FREE)
+			continue;
+		if (state == TICKET_READY && link_reclaim(&w->link, t))
+			continue;
+		w->tickets[t] = ORPHAN;
+		w->outstanding++;
+		running = true;
+		if (b->pools[w->pool].config->executor->stops_alone)
+			(void)link_send_stop(&w->link, t, CAUSE_CANCELLED);
+	}
+	if (running) {
+		w->stop_by_ns = clock_now() + b->config->orphan_grace_ns;
+		deadline_at(b, w->stop_by_ns);
+	}
+	link_wake(&w->link);
+}
+
+int
+crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell)
+{
+	if (up->pool >= b->pool_count || up->slot >= WORKERS_MAX)
+		return -EINVAL;
+	struct pool *p = &b->pools[up->pool];
+	struct crew *w = p->crew[up->slot];
+	if (w == NULL) {
+		w = calloc(1, sizeof(*w));
+		if (w == NULL)
+			return -ENOMEM;
+		p->crew[up->slot] = w;
+		if (up->slot >= p->crew_count)
+			p->crew_count = up->slot + 1u;
+	} else if (w->up) {
+		link_broker_detach(&w->link);
+	}
+	uint64_t jobs = w->jobs;
+	*w = (struct crew){
+		.pool = up->pool,
+		.slot = up->slot,
+		.pid = up->pid,
+		.generation = up->generation,
+		.restarts = up->restarts,
+		.jobs = jobs,
+	};
+	memset(w->tickets, 0xff, sizeof(w->tickets));
+	int r = link_broker_attach(&w->link, memfd, bell);
+	if (r < 0)
+		return r;
+	w->up = true;
+	w->retiring = w->slot >= p->wanted;
+	adopt(b, w);
+	if (w->retiring && w->outstanding == 0)
+		crew_retire(b, w);
+	return 0;
+}
+
+static const char *
+death_text(char *buffer, size_t size, const struct crew *w, int status)
+{
+	if (WIFSIGNALED(status))
+		snprintf(buffer, size, "worker %u (pid %u) was killed by signal %d (%s)", w->slot,
+			 w->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		snprintf(buffer, size, "worker %u (pid %u) exited with status %d", w->slot, w->pid,
+			 WEXITSTATUS(status));
+	return buffer;
+}
+
+/* The job was started by the worker that is dead. */
+static void
+charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culprit_known)
+{
+	uint32_t index = w->tickets[ticket];
+	struct job *job = job_at(&b->jobs, index);
+	char text[200];
+	int value = WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+
+	death_text(text, sizeof(text), w, status);
+	settle(b, w, ticket);
+	if (job->array != NULL) {
+		array_range_lost(b, w, index, ticket, text);
+		return;
+	}
+	if ((job->flags & JOB_STOPPING) && job->stop == CAUSE_TIMEOUT) {
+		snprintf(text, sizeof(text), "ran longer than its timeout of %.3f s",
+			 (double)job->timeout_ns / 1e9);
+		job_complete_as(b, index, JOB_TIMED_OUT, CAUSE_TIMEOUT, 0, ERR_TIMED_OUT, 0, text);
+	} else if (job->flags & JOB_STOPPING) {
+		job_complete_as(b, index, JOB_CANCELLED, CAUSE_CANCELLED, 0, ERR_CANCELLED, 0,
+				"cancelled while it ran");
+	} else {
+		job_complete_as(b, index, JOB_FAILED, CAUSE_WORKER_DIED, value, ERR_WORKER_DIED,
+				culprit_known ? RECEIPT_BYSTANDER : 0, text);
+	}
+}
+
+/* Was this death ordered because of one of its jobs?  Then the others are bystanders. */
+static bool
+has_stopping(struct broker *b, const struct crew *w)
+{
+	for (uint32_t t = 0; t < LINK_TICKETS; t++)
+		if (w->tickets[t] < ORPHAN && (job_at(&b->jobs, w->tickets[t])->flags & JOB_STOPPING))
+			return true;
+	return false;
+}
+
+void
+crew_down(struct broker *b, const struct worker_down_body *down)
+{
+	struct crew *w = down->pool < b->pool_count && down->slot < WORKERS_MAX ?
+				 b->pools[down->pool].crew[down->slot] :
+				 NULL;
+	if (w == NULL || !w->up || w->generation != down->generation)
+		return;
+
+	/* What it had finished first, then what died with it, then what it never started. */
+	drain(b, w, UINT32_MAX);
+	bool culprit_known = has_stopping(b, w);
+	for (uint32_t t = 0; w->outstanding > 0 && t < LINK_TICKETS; t++) {
+		if (w->tickets[t] == JOB_NONE ||
+		    ticket_state(&w->link.shared->tickets[t]) == TICKET_READY)
+			continue;
+		if (w->tickets[t] == ORPHAN)
+			settle(b, w, t);
+		else
+			charge(b, w, t, down->status, culprit_known);
+	}
+	take_back(b, w);
+	link_broker_detach(&w->link);
+	w->up = w->leaving = w->retiring = false;
+}
+
+void
+crew_kill(struct broker *b, struct crew *w)
+{
+	struct worker_kill_body kill = {
+		.pool = w->pool,
+		.slot = w->slot,
+		.generation = w->generation,
+		.signal = SIGKILL,
+	};
+	w->leaving = true; /* nothing more goes there */
+	supervisor_tell(b, MSG_WORKER_KILL, &kill);
+}
+
+void
+crew_retire(struct broker *b, struct crew *w)
+{
+	w->retiring = true;
+	take_back(b, w);
+	if (w->outstanding > 0 || w->leaving || !w->up)
+		return;
+	struct worker_kill_body stop = {
+		.pool = w->pool,
+		.slot = w->slot,
+		.generation = w->generation,
+	};
+	w->leaving = true;
+	supervisor_tell(b, MSG_WORKER_KILL, &stop);
+}
+
+void
+pool_failed(struct broker *b, struct pool *p)
+{
+	uint32_t index;
+
+	p->state = POOL_FAILED;
+	while ((index = queue_peek(b, p)) != JOB_NONE) {
+		if (job_at(&b->jobs, index)->array != NULL) {
+			array_stop(b, index, CAUSE_CANCELLED);
+			continue;
+		}
+		queue_remove(b, index);
+		job_complete_as(b, index, JOB_FAILED, CAUSE_ERROR, 0, ERR_POOL_FAILED, 0,
+				"its pool has failed: the workers die at start; see the daemon's "
+				"log, then `pyprepctl pool resume`");
+	}
+}

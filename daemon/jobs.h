@@ -1,0 +1,93 @@
+/*
+ * jobs.h - the broker's job table: what is queued or running, in about 150 bytes a job.
+ *
+ * Only the broker touches it.  Jobs are numbered places in chunks that never move, so a
+ * place is four bytes in every list; a chunk whose jobs are all gone is given back (one is
+ * kept, so that a table that breathes across a chunk's edge does not fault its pages anew).
+ * Finding a job by its id is one hash look-up.
+ */
+#ifndef PYPREP_DAEMON_JOBS_H
+#define PYPREP_DAEMON_JOBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define JOB_NONE   UINT32_MAX
+#define JOB_INLINE 40u /* packed arguments up to this stay in the job */
+
+#define JOB_WATCHED  1u /* somebody waits for it by id */
+#define JOB_HELD     2u /* its client does not read: in the client's held list */
+#define JOB_STOPPING 4u /* its end has been ordered; job->stop says why */
+#define JOB_NO_CLIENT 8u /* its client is gone */
+
+/* An array job's progress; see array.c. */
+struct array_job;
+void array_free(struct array_job *array); /* NULL is fine */
+
+struct job {
+	uint64_t id;
+	uint64_t tag;
+	uint64_t submitted_ns;
+	uint64_t received_ns;
+	uint64_t handed_ns;
+	uint64_t timeout_ns;
+	uint32_t hash_next;
+	uint32_t prev, next; /* in its pool's queue, or its client's held list */
+	uint32_t client; /* index; JOB_NO_CLIENT when it is gone */
+	uint32_t client_prev, client_next;
+	uint32_t uid, gid;
+	uint32_t args_length;
+	uint16_t kind;
+	uint16_t slot; /* of the worker that has it */
+	uint16_t ticket;
+	uint8_t pool;
+	uint8_t state; /* enum job_state */
+	int8_t priority;
+	uint8_t flags; /* JOB_* */
+	uint8_t stop; /* enum job_cause */
+	uint8_t attempt;
+	struct array_job *array; /* NULL: not an array job */
+	union {
+		unsigned char args_inline[JOB_INLINE];
+		unsigned char *args_heap;
+	};
+};
+
+_Static_assert(sizeof(struct job) <= 152, "bytes per queued job are a published figure");
+
+struct jobs {
+	struct job_chunk **chunks;
+	uint32_t chunk_count; /* chunk pointers in use */
+	uint32_t chunk_capacity;
+	uint32_t open_chunk; /* lowest chunk that may have a free place */
+	struct job_chunk *spare;
+	uint32_t *buckets;
+	uint32_t bucket_mask;
+	uint64_t count;
+	uint64_t heap_bytes; /* arguments outside of jobs */
+	uint64_t max_jobs;
+	uint64_t max_bytes;
+};
+
+int jobs_init(struct jobs *t, uint64_t max_jobs, uint64_t max_bytes);
+void jobs_done(struct jobs *t);
+
+/* Is there room for one job with `args_length` bytes? */
+bool jobs_have_room(const struct jobs *t, uint32_t args_length);
+
+/* A new job with its arguments copied, state queued and all links JOB_NONE.  The caller fills
+ * the rest.  JOB_NONE when memory is out. */
+uint32_t jobs_add(struct jobs *t, uint64_t id, const void *args, uint32_t args_length);
+void jobs_remove(struct jobs *t, uint32_t index);
+
+struct job *job_at(const struct jobs *t, uint32_t index);
+uint32_t jobs_find(const struct jobs *t, uint64_t id); /* JOB_NONE: not there */
+const void *job_args(const struct job *job);
+
+/* Bytes the table holds now, all told. */
+uint64_t jobs_bytes(const struct jobs *t);
+
+/* The next job at or after place `from`, or JOB_NONE: for walks. */
+uint32_t jobs_next(const struct jobs *t, uint32_t from);
+
+#endif

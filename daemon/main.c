@@ -1,0 +1,128 @@
+/*
+ * main.c - pyprepd: options and configuration; then this process is the supervisor.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "daemon/config.h"
+#include "daemon/kind.h"
+#include "daemon/log.h"
+#include "daemon/roles.h"
+#include "daemon/title.h"
+
+static const char usage[] =
+	"usage: pyprepd [--config FILE] [--runtime-dir DIR] [--check-config]\n"
+	"       pyprepd --version | --help\n"
+	"\n"
+	"Run jobs on pools of worker processes; stays in the foreground.\n"
+	"\n"
+	"  --config FILE      configuration, see pyprepd.conf(5); default $PYPREP_CONFIG, else\n"
+	"                     /etc/pyprep/pyprepd.conf if it is there, else built in\n"
+	"  --runtime-dir DIR  where the socket is made; default $PYPREP_RUNTIME_DIR, else\n"
+	"                     /run/pyprep for root, $XDG_RUNTIME_DIR/pyprep for a user\n"
+	"  --check-config     read the configuration, print it in full, and exit\n"
+	"  --version, --help\n"
+	"\n"
+	"SIGTERM: running jobs finish, then it ends; a second one ends at once.  SIGHUP: read\n"
+	"the configuration again.  Talk to it with pyprepctl(1).\n";
+
+#define SYSTEM_CONFIG "/etc/pyprep/pyprepd.conf"
+
+struct options {
+	const char *config, *runtime_dir;
+	bool check;
+};
+
+/* Returns -1 to go on, else the exit status. */
+static int
+parse_options(int argc, char **argv, struct options *o)
+{
+	enum { CONFIG = 256, RUNTIME_DIR, CHECK, VERSION, HELP };
+	static const struct option table[] = {
+		{ "config", required_argument, NULL, CONFIG },
+		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR },
+		{ "check-config", no_argument, NULL, CHECK },
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, HELP },
+		{ 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (c) {
+		case CONFIG:
+			o->config = optarg;
+			break;
+		case RUNTIME_DIR:
+			o->runtime_dir = optarg;
+			break;
+		case CHECK:
+			o->check = true;
+			break;
+		case VERSION:
+			printf("pyprepd %s\n", PYPREP_VERSION);
+			return EXIT_SUCCESS;
+		case HELP:
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		default:
+			fputs("try: pyprepd --help\n", stderr);
+			return 2;
+		}
+	}
+	if (optind == argc)
+		return -1;
+	fprintf(stderr, "pyprepd: unexpected argument \"%s\"; try: pyprepd --help\n", argv[optind]);
+	return 2;
+}
+
+static const char *
+config_file(const struct options *o)
+{
+	const char *path = o->config != NULL ? o->config : getenv("PYPREP_CONFIG");
+
+	if (path != NULL)
+		return path;
+	return access(SYSTEM_CONFIG, F_OK) == 0 ? SYSTEM_CONFIG : NULL;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct config config;
+	static char runtime_dir[512], state_dir[512];
+	struct options o = { 0 };
+	char why[512];
+
+	title_init(argc, argv);
+	log_open("supervisor", LOG_LEVEL_INFO);
+	int status = parse_options(argc, argv, &o);
+	if (status >= 0)
+		return status;
+	if (kinds_check(why, sizeof(why)) < 0) {
+		log_error("%s", why);
+		return EX_SOFTWARE;
+	}
+	const char *path = config_file(&o);
+	config_default(&config);
+	if (path != NULL && config_load(&config, path, why, sizeof(why)) < 0) {
+		log_error("%s", why);
+		return EX_CONFIG;
+	}
+	if (o.check) {
+		config_print(&config, stdout);
+		return EXIT_SUCCESS;
+	}
+	if (path_runtime_dir(o.runtime_dir, runtime_dir, sizeof(runtime_dir), why, sizeof(why)) <
+		    0 ||
+	    path_state_dir(state_dir, sizeof(state_dir), why, sizeof(why)) < 0) {
+		log_error("%s", why);
+		return EX_CONFIG;
+	}
+	return supervisor_main(&config, path, runtime_dir, state_dir);
+}

@@ -1,0 +1,156 @@
+/*
+ * reload.c - read the configuration again and apply what can change while jobs run.
+ *
+ * Live: a pool's size; for workers started from now on also grace, output_cap, address_space;
+ * restart_max and restart_window; drain_deadline.  The rest is named and waits for a
+ * restart.  A configuration that does not load changes nothing.
+ */
+#include <msgpack.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/log.h"
+#include "daemon/supervisor.h"
+
+#define CHANGES_MOST 64
+
+struct changes {
+	unsigned count;
+	char text[CHANGES_MOST][160];
+};
+
+static void
+note(struct changes *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void
+note(struct changes *c, const char *format, ...)
+{
+	va_list args;
+
+	if (c->count == CHANGES_MOST)
+		return;
+	va_start(args, format);
+	vsnprintf(c->text[c->count++], sizeof(c->text[0]), format, args);
+	va_end(args);
+}
+
+static void
+apply_pool(struct pool_slots *p, const struct pool_config *new, struct changes *c)
+{
+	struct pool_config *old = p->config;
+
+	if (new->executor != old->executor || new->concurrency != old->concurrency)
+		note(c, "pool %s: executor and concurrency change at the next start of the daemon",
+		     old->name);
+	if (new->grace_ns != old->grace_ns || new->output_cap != old->output_cap ||
+	    new->address_space != old->address_space)
+		note(c, "pool %s: grace, output_cap and address_space hold for workers started "
+			"from now on",
+		     old->name);
+	old->grace_ns = new->grace_ns;
+	old->output_cap = new->output_cap;
+	old->address_space = new->address_space;
+	old->restart_max = new->restart_max;
+	old->restart_window_ns = new->restart_window_ns;
+	old->workers = new->workers;
+	if (new->workers != p->wanted) {
+		note(c, "pool %s: %u workers, now %u", old->name, p->wanted, new->workers);
+		slots_resize(p, new->workers);
+	}
+	if (p->failed) {
+		note(c, "pool %s: trying its workers again", old->name);
+		slots_resume(p);
+	}
+}
+
+static const struct pool_config *
+find(const struct config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->pool_count; i++)
+		if (strcmp(c->pools[i].name, name) == 0)
+			return &c->pools[i];
+	return NULL;
+}
+
+static void
+apply(struct supervisor *s, const struct config *new, struct changes *c)
+{
+	for (unsigned i = 0; i < s->pool_count; i++) {
+		const struct pool_config *pool = find(new, s->pools[i].config->name);
+		if (pool != NULL)
+			apply_pool(&s->pools[i], pool, c);
+		else
+			note(c, "pool %s: is gone from the file; it stays until the next start of "
+				"the daemon",
+			     s->pools[i].config->name);
+	}
+	for (unsigned i = 0; i < new->pool_count; i++)
+		if (find(s->config, new->pools[i].name) == NULL)
+			note(c, "pool %s: is new; it begins at the next start of the daemon",
+			     new->pools[i].name);
+	if (new->drain_deadline_ns != s->config->drain_deadline_ns)
+		note(c, "drain_deadline changed");
+	s->config->drain_deadline_ns = new->drain_deadline_ns;
+}
+
+static void
+pack_text(msgpack_packer *p, const char *text)
+{
+	msgpack_pack_str(p, strlen(text));
+	msgpack_pack_str_body(p, text, strlen(text));
+}
+
+static void
+pack_changes(msgpack_packer *p, const struct changes *c)
+{
+	msgpack_pack_map(p, 1);
+	pack_text(p, "changed");
+	msgpack_pack_array(p, c->count);
+	for (unsigned i = 0; i < c->count; i++)
+		pack_text(p, c->text[i]);
+}
+
+static void
+pack_refusal(msgpack_packer *p, const char *why)
+{
+	msgpack_pack_map(p, 2);
+	pack_text(p, "code");
+	pack_text(p, job_error_text(ERR_BAD_REQUEST));
+	pack_text(p, "message");
+	pack_text(p, why);
+}
+
+void
+reload(struct supervisor *s, unsigned char **ret_map, size_t *ret_length, uint32_t *ret_flags)
+{
+	static struct config new;
+	struct changes *c = calloc(1, sizeof(*c));
+	msgpack_sbuffer map;
+	msgpack_packer p;
+	char why[512] = "out of memory";
+
+	notify_reloading();
+	msgpack_sbuffer_init(&map);
+	msgpack_packer_init(&p, &map, msgpack_sbuffer_write);
+	config_default(&new);
+	if (c != NULL && (s->config_path == NULL ||
+			  config_load(&new, s->config_path, why, sizeof(why)) == 0)) {
+		apply(s, &new, c);
+		for (unsigned i = 0; i < c->count; i++)
+			log_info("reload: %s", c->text[i]);
+		log_info("reloaded %s: %u changes", s->config_path ? s->config_path : "defaults",
+			 c->count);
+		pack_changes(&p, c);
+		*ret_flags = 0;
+	} else {
+		log_error("reload refused, all stays as it was: %s", why);
+		pack_refusal(&p, why);
+		*ret_flags = REPLY_ERROR;
+	}
+	free(c);
+	*ret_map = (unsigned char *)map.data;
+	*ret_length = map.size;
+	notify_ready(s);
+}

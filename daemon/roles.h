@@ -1,0 +1,44 @@
+/*
+ * roles.h - the processes of pyprepd.  A role is a file with one *_main() and a row
+ * in spawn.c; what each is given at birth stands here.
+ *
+ * Children are forked from the supervisor, never exec'ed: a start costs a fork of a small
+ * process.  A child keeps the descriptors of its struct and nothing else.
+ */
+#ifndef PYPREP_DAEMON_ROLES_H
+#define PYPREP_DAEMON_ROLES_H
+
+#include <sys/types.h>
+
+#include "daemon/config.h"
+#include "ipc/link.h"
+
+struct birth {
+	const struct config *config;
+	struct board *board; /* mapped by all */
+	int control; /* socket to the supervisor; its end of file: the supervisor is gone */
+	int broker_bell; /* eventfd: wakes the broker */
+	/* broker */
+	int listener; /* the client socket, listening */
+	const char *state_dir;
+	/* worker */
+	unsigned pool, slot;
+	int link_memfd;
+	int link_bell;
+};
+
+enum role { ROLE_BROKER, ROLE_WORKER };
+
+/* Each runs its process to the end and returns the exit status. */
+int supervisor_main(struct config *config, const char *config_path, const char *runtime_dir,
+		    const char *state_dir);
+int broker_main(const struct birth *birth);
+int worker_main(const struct birth *birth);
+
+/* Fork a child of `role`.  *ret_control is the supervisor's end of its control socket,
+ * non-blocking and close-on-exec.  Returns the pid or -errno. */
+pid_t spawn(enum role role, struct birth *birth, int *ret_control);
+
+enum pool_state { POOL_RUNNING, POOL_PAUSED, POOL_FAILED };
+
+#endif

@@ -1,0 +1,523 @@
+/*
+ * supervisor.c - role: the parent of all.  It forks the broker and the workers, watches and
+ * replaces them, and is the only one who kills.
+ */
+#include "daemon/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "daemon/title.h"
+#include "ipc/cleanup.h"
+#include "ipc/clock.h"
+#include "shm/segment.h"
+
+#define BROKER_DEATHS_MOST 5u
+#define BROKER_WINDOW_NS   (10 * NS_PER_S)
+#define STOP_PATIENCE_S    2 /* workers and broker, after they were told to end */
+#define HARD_SLACK_S       3 /* beyond the longest grace */
+
+/* ---- the broker ---- */
+
+static void begin_stop(struct supervisor *s);
+static void begin_drain(struct supervisor *s);
+static void start_broker(struct supervisor *s);
+
+static void
+on_reload_asked(struct supervisor *s)
+{
+	unsigned char *map;
+	size_t length;
+	struct request_body body = { 0 };
+
+	reload(s, &map, &length, &body.flags);
+	if (s->broker_control >= 0)
+		(void)frame_send(s->broker_control, MSG_RELOAD, &body, map, length, NULL, 0);
+	free(map);
+}
+
+static void
+at_once(struct supervisor *s)
+{
+	log_info("stopping at once");
+	slots_kill(s, SIGKILL);
+	begin_stop(s);
+}
+
+static void
+on_pool_asked(struct supervisor *s, const struct pool_body *body)
+{
+	if (body->pool >= s->pool_count || body->workers > WORKERS_MAX)
+		return;
+	struct pool_slots *p = &s->pools[body->pool];
+	slots_resize(p, body->workers);
+	if (body->state == POOL_RUNNING)
+		slots_resume(p);
+}
+
+static void
+on_broker_frame(struct supervisor *s, const struct frame_in *in)
+{
+	const struct empty_body *empty = in->body;
+	const struct beat_body *beat = in->body;
+
+	switch (in->type) {
+	case MSG_READY:
+		s->broker_ready = true;
+		supervisor_progress(s);
+		break;
+	case MSG_WORKER_KILL:
+		slots_order(s, in->body);
+		break;
+	case MSG_POOL:
+		on_pool_asked(s, in->body);
+		break;
+	case MSG_BEAT:
+		s->beats_back = beat->number;
+		break;
+	case MSG_RELOAD:
+		on_reload_asked(s);
+		break;
+	case MSG_STOP_DAEMON:
+		if (empty->reserved != 0)
+			at_once(s);
+		else
+			begin_drain(s);
+		break;
+	case MSG_DRAINED:
+		if (s->phase == DRAIN || s->phase == DRAIN_HARD)
+			begin_stop(s);
+		break;
+	default:
+		log_warn("the broker sent %s, which is not for a supervisor",
+			 message_name(in->type));
+	}
+}
+
+static void
+on_broker(evutil_socket_t fd, short what, void *context)
+{
+	static struct frame_in in;
+	struct supervisor *s = context;
+	const char *why = "";
+	int r;
+
+	(void)what;
+	while (s->broker_control == fd && (r = frame_recv(fd, &in, &why)) != -EAGAIN) {
+		if (r < 0) { /* end of file: its death is handled when it is reaped */
+			event_del(s->broker_event);
+			return;
+		}
+		on_broker_frame(s, &in);
+		frame_close_fds(&in);
+	}
+}
+
+static void
+on_broker_writable(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	outbox_flush(context);
+}
+
+static void
+forget_broker(struct supervisor *s)
+{
+	outbox_clear(s);
+	if (s->broker_event != NULL) {
+		event_free(s->broker_event);
+		event_free(s->broker_writable);
+	}
+	s->broker_event = s->broker_writable = NULL;
+	if (s->broker_control >= 0)
+		close(s->broker_control);
+	s->broker_control = -1;
+	s->broker_ready = false;
+}
+
+static void
+start_broker(struct supervisor *s)
+{
+	struct birth birth = s->birth;
+
+	birth.link_memfd = birth.link_bell = -1;
+	atomic_fetch_add(&s->board->broker_generation, 1);
+	pid_t pid = spawn(ROLE_BROKER, &birth, &s->broker_control);
+	if (pid < 0) {
+		log_error("cannot start the broker: %s; giving up", strerror(-pid));
+		s->exit_status = EXIT_FAILURE;
+		begin_stop(s);
+		return;
+	}
+	s->broker_pid = pid;
+	s->beats_back = s->beats_sent;
+	s->broker_event =
+		event_new(s->base, s->broker_control, EV_READ | EV_PERSIST, on_broker, s);
+	s->broker_writable = event_new(s->base, s->broker_control, EV_WRITE, on_broker_writable, s);
+	event_add(s->broker_event, NULL);
+	slots_announce(s);
+}
+
+static bool
+broker_dies_too_often(struct supervisor *s)
+{
+	uint64_t now_ns = clock_now();
+	unsigned recent = 0;
+
+	s->broker_deaths_ns[s->broker_deaths++ % DEATHS_KEPT] = now_ns;
+	for (unsigned i = 0; i < DEATHS_KEPT && i < s->broker_deaths; i++)
+		recent += now_ns - s->broker_deaths_ns[i] <= BROKER_WINDOW_NS;
+	return recent > BROKER_DEATHS_MOST;
+}
+
+static void
+broker_died(struct supervisor *s, int status)
+{
+	s->broker_pid = 0;
+	forget_broker(s);
+	if (s->phase == STOP)
+		return;
+	log_warn("the broker died (%s %d); workers run on, a new one takes over",
+		 WIFSIGNALED(status) ? "signal" : "status",
+		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	if (s->phase != RUN) {
+		begin_stop(s); /* its jobs went with it: nothing is left to drain */
+	} else if (broker_dies_too_often(s)) {
+		log_error("the broker died %u times in %llu s; giving up", BROKER_DEATHS_MOST + 1,
+			  (unsigned long long)(BROKER_WINDOW_NS / NS_PER_S));
+		s->exit_status = EXIT_FAILURE;
+		begin_stop(s);
+	} else {
+		start_broker(s);
+	}
+}
+
+/* ---- the end ---- */
+
+static void
+set_deadline(struct supervisor *s, uint64_t ns)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ns / NS_PER_S),
+			      .tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US) };
+	event_add(s->deadline, &tv);
+}
+
+static void
+end_if_alone(struct supervisor *s)
+{
+	if (s->phase != STOP || !slots_gone(s))
+		return;
+	if (s->broker_pid == 0)
+		event_base_loopbreak(s->base);
+	else
+		forget_broker(s); /* the order to end */
+}
+
+static void
+begin_stop(struct supervisor *s)
+{
+	if (s->phase == STOP)
+		return;
+	s->phase = STOP;
+	slots_stop(s);
+	set_deadline(s, STOP_PATIENCE_S * NS_PER_S);
+	end_if_alone(s);
+}
+
+static void
+begin_drain(struct supervisor *s)
+{
+	struct empty_body empty = { 0 };
+
+	if (s->phase != RUN)
+		return;
+	log_info("draining: running jobs have %llu s; a second signal stops at once",
+		 (unsigned long long)(s->config->drain_deadline_ns / NS_PER_S));
+	s->phase = DRAIN;
+	notify_stopping(s);
+	set_deadline(s, s->config->drain_deadline_ns);
+	tell_broker(s, MSG_DRAIN, &empty, sizeof(empty), NULL, 0);
+	if (s->broker_pid == 0)
+		begin_stop(s);
+}
+
+static void
+on_deadline(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+	struct empty_body hard = { .reserved = 1 };
+	uint64_t grace_ns = 0;
+
+	(void)fd;
+	(void)what;
+	if (s->phase == DRAIN) {
+		log_warn("the drain deadline has passed: ending what still runs");
+		s->phase = DRAIN_HARD;
+		tell_broker(s, MSG_DRAIN, &hard, sizeof(hard), NULL, 0);
+		for (unsigned i = 0; i < s->pool_count; i++)
+			if (s->pools[i].config->grace_ns > grace_ns)
+				grace_ns = s->pools[i].config->grace_ns;
+		set_deadline(s, grace_ns + HARD_SLACK_S * NS_PER_S);
+	} else if (s->phase == DRAIN_HARD) {
+		begin_stop(s);
+	} else {
+		slots_kill(s, SIGKILL);
+		if (s->broker_pid > 0 && s->broker_control < 0)
+			kill(s->broker_pid, SIGKILL);
+		set_deadline(s, STOP_PATIENCE_S * NS_PER_S);
+	}
+}
+
+/* ---- signals and timers ---- */
+
+static void
+on_child(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+	bool strangers = false;
+	int status;
+	pid_t pid;
+
+	(void)fd;
+	(void)what;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == s->broker_pid) {
+			broker_died(s, status);
+			continue;
+		}
+		struct pool_slots *p = slots_reap(s, pid, status);
+		strangers |= p == NULL || p->config->executor->classes == 1u << KIND_COMMAND;
+	}
+	if (strangers)
+		orphans_end(s);
+	end_if_alone(s);
+}
+
+static void
+on_terminate(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+
+	(void)fd;
+	(void)what;
+	if (s->phase == RUN)
+		begin_drain(s);
+	else
+		at_once(s);
+}
+
+static void
+on_hangup(evutil_socket_t fd, short what, void *context)
+{
+	unsigned char *map;
+	size_t length;
+	uint32_t flags;
+
+	(void)fd;
+	(void)what;
+	reload(context, &map, &length, &flags);
+	free(map);
+}
+
+/* WATCHDOG=1 says two things: this loop turns, and the broker answered the last beat. */
+static void
+on_watchdog(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+
+	(void)fd;
+	(void)what;
+	if (s->beats_back == s->beats_sent) {
+		notify_alive();
+	} else if (s->beats_sent - s->beats_back >= 2 && s->broker_pid > 0) {
+		log_error("the broker (pid %d) does not answer; replacing it", (int)s->broker_pid);
+		kill(s->broker_pid, SIGKILL);
+	}
+	struct beat_body beat = { .number = ++s->beats_sent };
+	tell_broker(s, MSG_BEAT, &beat, sizeof(beat), NULL, 0);
+}
+
+void
+supervisor_progress(struct supervisor *s)
+{
+	if (s->announced || !s->broker_ready || !slots_settled(s))
+		return;
+	s->announced = true;
+	log_info("ready: %u pools, %u workers", s->pool_count, slots_count(s));
+	notify_ready(s);
+	struct timeval soon = { .tv_usec = 1000 };
+	event_add(s->refill, &soon);
+}
+
+/* ---- birth ---- */
+
+static int
+lock_directory(const char *dir, int *ret_fd)
+{
+	char path[512], holder[32] = "";
+
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
+		log_error("cannot make the runtime directory %s: %s", dir, strerror(errno));
+		return EX_CANTCREAT;
+	}
+	snprintf(path, sizeof(path), "%s/pyprepd.lock", dir);
+	scoped_fd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0) {
+		log_error("cannot open %s: %s", path, strerror(errno));
+		return EX_CANTCREAT;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (pread(fd, holder, sizeof(holder) - 1, 0) > 0)
+			holder[strcspn(holder, "\n")] = '\0';
+		log_error("a daemon already runs in %s (pid %s); stop it, or give another "
+			  "--runtime-dir",
+			  dir, holder);
+		return EX_TEMPFAIL;
+	}
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		log_warn("cannot write %s: %s", path, strerror(errno));
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static int
+make_board(struct board **ret)
+{
+	scoped_fd fd = -1;
+	void *base;
+	int r = segment_create("pyprep-board", sizeof(struct board), &fd);
+
+	if (r == 0)
+		r = segment_map(fd, sizeof(struct board), &base);
+	if (r < 0)
+		return r;
+	*ret = base;
+	atomic_store(&(*ret)->next_id, 1);
+	return 0;
+}
+
+static int
+open_events(struct supervisor *s)
+{
+	static const struct {
+		int number;
+		event_callback_fn handler;
+	} signals[] = {
+		{ SIGCHLD, on_child },
+		{ SIGTERM, on_terminate },
+		{ SIGINT, on_terminate },
+		{ SIGHUP, on_hangup },
+	};
+
+	s->base = event_base_new();
+	if (s->base == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		s->signals[i] = evsignal_new(s->base, signals[i].number, signals[i].handler, s);
+		if (s->signals[i] == NULL || event_add(s->signals[i], NULL) < 0)
+			return -ENOMEM;
+	}
+	s->deadline = evtimer_new(s->base, on_deadline, s);
+	s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
+	if (s->deadline == NULL || s->watchdog == NULL)
+		return -ENOMEM;
+	s->watchdog_ns = notify_watchdog_ns();
+	if (s->watchdog_ns > 0) {
+		struct timeval tv = { .tv_sec = (time_t)(s->watchdog_ns / NS_PER_S),
+				      .tv_usec = (suseconds_t)(s->watchdog_ns % NS_PER_S / 1000) };
+		event_add(s->watchdog, &tv);
+	}
+	return 0;
+}
+
+static int
+open_all(struct supervisor *s, const char *socket_path)
+{
+	int r = make_board(&s->board);
+	if (r < 0)
+		return r;
+	s->birth.board = s->board;
+	s->birth.broker_bell = bell_create();
+	if (s->birth.broker_bell < 0)
+		return s->birth.broker_bell;
+	r = open_events(s);
+	if (r == 0)
+		r = slots_open(s);
+	if (r < 0)
+		return r;
+	s->birth.listener = notify_listener(s->config, socket_path);
+	return s->birth.listener < 0 ? s->birth.listener : 0;
+}
+
+static void
+close_all(struct supervisor *s)
+{
+	slots_close(s);
+	forget_broker(s);
+	for (size_t i = 0; i < sizeof(s->signals) / sizeof(s->signals[0]); i++)
+		event_free(s->signals[i]);
+	event_free(s->deadline);
+	event_free(s->watchdog);
+	event_base_free(s->base);
+	segment_unmap(s->board, sizeof(struct board));
+	close(s->birth.broker_bell);
+	close(s->birth.listener);
+}
+
+/* Nothing of ours may outlive us: commands' descendants that nobody reaped yet. */
+static void
+reap_the_rest(struct supervisor *s)
+{
+	orphans_end(s);
+	while (waitpid(-1, NULL, 0) > 0)
+		orphans_end(s);
+}
+
+int
+supervisor_main(struct config *config, const char *config_path, const char *runtime_dir,
+		const char *state_dir)
+{
+	static struct supervisor supervisor;
+	struct supervisor *s = &supervisor;
+	char socket_path[512];
+	scoped_fd lock = -1;
+
+	log_open("supervisor", LOG_LEVEL_INFO);
+	title_set("pyprepd: supervisor");
+	s->config = config;
+	s->config_path = config_path;
+	s->broker_control = -1;
+	s->birth = (struct birth){ .config = config, .state_dir = state_dir };
+	STAILQ_INIT(&s->outbox);
+	int status = lock_directory(runtime_dir, &lock);
+	if (status != 0)
+		return status;
+	snprintf(socket_path, sizeof(socket_path), "%s/pyprepd.sock", runtime_dir);
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	int r = open_all(s, socket_path);
+	if (r < 0) {
+		log_error("cannot start: %s", strerror(-r));
+		return EX_OSERR;
+	}
+	start_broker(s);
+	slots_start(s);
+	supervisor_progress(s);
+	event_base_dispatch(s->base);
+	reap_the_rest(s);
+	close_all(s);
+	log_info("stopped");
+	return s->exit_status;
+}

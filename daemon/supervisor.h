@@ -1,0 +1,156 @@
+/*
+ * supervisor.h - the parent of all: its state, shared by the files of that process.
+ *
+ *   supervisor.c  role: signals, the broker, start, drain and stop
+ *   slots.c       the workers: starting, deaths, restarts with backoff, resizing
+ *   outbox.c      messages to the broker, kept while its socket is full
+ *   orphans.c     what dead command workers left behind
+ *   notify.c      what the service manager is told
+ *
+ * It parses no client bytes, takes no lock that another process can hold, and stays small:
+ * what it forks starts clean.
+ */
+#ifndef PYPREP_DAEMON_SUPERVISOR_H
+#define PYPREP_DAEMON_SUPERVISOR_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "daemon/roles.h"
+#include "ipc/message.h"
+
+/* A worker's place.  Slot states and what moves them:
+ *
+ *              fork        ready       stop asked    death            timer
+ *   EMPTY      STARTING
+ *   STARTING               READY       STOPPING      BACKOFF, FAILED
+ *   READY                              STOPPING      STARTING, BACKOFF
+ *   STOPPING                                         EMPTY
+ *   BACKOFF                            EMPTY                          STARTING
+ *   FAILED     (pool failed; `pool resume` or a reload begins again)
+ */
+enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_STOPPING, SLOT_BACKOFF, SLOT_FAILED };
+
+struct link_fds {
+	int memfd, bell;
+};
+
+struct supervisor;
+struct pool_slots;
+
+struct slot {
+	struct pool_slots *pool;
+	unsigned number;
+	enum slot_state state;
+	pid_t pid;
+	int control;
+	struct event *control_event, *timer;
+	struct link_fds link;
+	uint32_t generation, restarts;
+	uint64_t started_ns;
+	unsigned failures; /* deaths without progress in a row: the backoff's exponent */
+	bool ordered; /* its death was asked for */
+};
+
+#define DEATHS_KEPT 64u
+
+struct pool_slots {
+	struct supervisor *supervisor;
+	struct pool_config *config;
+	unsigned index;
+	unsigned wanted;
+	bool failed;
+	struct slot *slots[WORKERS_MAX];
+	unsigned slot_count;
+	uint64_t deaths_ns[DEATHS_KEPT]; /* the last ones without progress */
+	unsigned death_count;
+};
+
+struct letter {
+	STAILQ_ENTRY(letter) link;
+	unsigned type;
+	int fds[2];
+	int fd_count;
+	size_t length;
+	unsigned char body[64];
+};
+
+#define SPARE_LINKS 2
+
+struct supervisor {
+	struct config *config;
+	const char *config_path;
+	struct event_base *base;
+	struct board *board;
+	struct birth birth; /* what children are given */
+	struct pool_slots pools[POOLS_MAX];
+	unsigned pool_count;
+	pid_t broker_pid; /* 0: none */
+	int broker_control;
+	bool broker_ready;
+	struct event *broker_event, *broker_writable;
+	uint64_t broker_deaths_ns[DEATHS_KEPT];
+	unsigned broker_deaths;
+	STAILQ_HEAD(, letter) outbox;
+	struct link_fds spares[SPARE_LINKS];
+	unsigned spare_count;
+	struct event *refill; /* make spare links when nothing else is to do */
+	struct event *watchdog, *deadline;
+	struct event *signals[4]; /* CHLD TERM INT HUP */
+	uint64_t watchdog_ns; /* interval of WATCHDOG=1; 0: none */
+	uint64_t beats_sent, beats_back;
+	bool announced; /* READY=1 was said */
+	enum { RUN, DRAIN, DRAIN_HARD, STOP } phase;
+	unsigned reloads;
+	int exit_status;
+};
+
+/* slots.c */
+int slots_open(struct supervisor *s);
+void slots_close(struct supervisor *s);
+void slots_start(struct supervisor *s);
+/* The pool whose worker it was, or NULL. */
+struct pool_slots *slots_reap(struct supervisor *s, pid_t pid, int status);
+void slots_announce(struct supervisor *s); /* tell a new broker of all that live */
+bool slots_settled(const struct supervisor *s); /* every worker ready, or its pool failed */
+bool slots_gone(const struct supervisor *s);
+unsigned slots_count(const struct supervisor *s); /* processes */
+void slots_stop(struct supervisor *s); /* close the control sockets */
+void slots_kill(struct supervisor *s, int signal);
+void slots_resize(struct pool_slots *p, unsigned workers);
+void slots_resume(struct pool_slots *p);
+void slots_order(struct supervisor *s, const struct worker_kill_body *order);
+bool slots_owns(const struct supervisor *s, pid_t pid);
+void slots_new_pool(struct supervisor *s, unsigned index);
+
+/* outbox.c: to the broker; without one, nothing is kept. */
+void tell_broker(struct supervisor *s, unsigned type, const void *body, size_t length,
+		 const int *fds, int fd_count);
+void outbox_flush(struct supervisor *s);
+void outbox_clear(struct supervisor *s);
+
+/* orphans.c: kill and reap children that are nobody's. */
+void orphans_end(struct supervisor *s);
+
+/* reload.c: read the config again and apply what can change live.  The caller owns *ret_map: a
+ * msgpack map for the reply, with REPLY_ERROR in *ret_flags when it was refused. */
+void reload(struct supervisor *s, unsigned char **ret_map, size_t *ret_length,
+	    uint32_t *ret_flags);
+
+/* supervisor.c: something got ready or failed: is it time to say READY=1? */
+void supervisor_progress(struct supervisor *s);
+
+/* notify.c */
+void notify_ready(struct supervisor *s);
+void notify_status(struct supervisor *s);
+void notify_reloading(void);
+void notify_stopping(struct supervisor *s);
+void notify_alive(void);
+void notify_extend(uint64_t ns);
+uint64_t notify_watchdog_ns(void);
+/* The listening socket: from the service manager, or bound at `path`.  A descriptor or -errno. */
+int notify_listener(const struct config *config, const char *path);
+
+#endif
