@@ -11,8 +11,10 @@
 
 #include "client/ctl/command.h"
 #include "client/ctl/report.h"
+#include "ipc/clock.h"
 
-#define TURN_EVENTS 4096 /* most events of one turn, so that submitting goes on, too */
+#define CANCEL_AGAIN_MS 100
+#define TURN_EVENTS     4096 /* most events of one turn, so that submitting goes on, too */
 
 static volatile sig_atomic_t caught; /* the signal; written by the handler */
 
@@ -43,29 +45,44 @@ attached_stopped(const struct attached *a)
 	return a->signal != 0 || caught != 0 || a->lost || output_broken();
 }
 
+/* What asks us to end, if anything does: a signal, or a reader of stdout that has gone. */
 static void
-cancel_once(struct attached *a)
+look_for_end(struct attached *a)
 {
-	if (a->signal != 0)
-		return;
-	if (caught != 0)
+	if (a->signal == 0 && caught != 0)
 		a->signal = caught;
-	else if (output_broken())
+	else if (a->signal == 0 && output_broken())
 		a->signal = SIGPIPE;
-	else
+}
+
+/* Again and again while jobs remain: a submit may still be on its way into the daemon. */
+static void
+cancel_rest(struct attached *a)
+{
+	uint64_t now;
+
+	look_for_end(a);
+	if (a->signal == 0 || a->lost || pyprep_outstanding(a->p) == 0)
 		return;
+	now = clock_now();
+	if (a->cancelled_ns != 0 && now - a->cancelled_ns < CANCEL_AGAIN_MS * NS_PER_MS)
+		return;
+	a->cancelled_ns = now;
 	int cancelled = pyprep_cancel_all(a->p);
-	a->cancelled = cancelled > 0 ? cancelled : 0;
+	if (cancelled > 0)
+		a->cancelled += cancelled;
 }
 
 void
 attached_turn(struct attached *a, bool wait)
 {
 	struct pyprep_event event;
-	int timeout = wait ? progress_patience(&a->progress) : 0;
 	int r = 0;
 
-	cancel_once(a);
+	cancel_rest(a);
+	int timeout = !wait            ? 0
+		      : a->signal != 0 ? CANCEL_AGAIN_MS
+				       : progress_patience(&a->progress);
 	/* what is printed must not stay in a buffer while we sleep */
 	if (wait && __fpending(stdout) > 0 && (r = pyprep_next(a->p, 0, &event)) == 0)
 		fflush(stdout);
@@ -78,11 +95,14 @@ attached_turn(struct attached *a, bool wait)
 		r = pyprep_next(a->p, 0, &event);
 	}
 	if (r < 0 && r != -EINTR) {
-		if (!a->lost)
+		progress_clear(&a->progress);
+		if (!a->lost && r == -EPIPE)
+			ctl_note("the daemon is gone; what became of the jobs it had is not known");
+		else if (!a->lost)
 			ctl_note("the connection to the daemon broke: %s", strerror(-r));
 		a->lost = true;
 	}
-	cancel_once(a);
+	cancel_rest(a);
 	progress_show(&a->progress);
 }
 

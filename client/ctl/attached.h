@@ -21,9 +21,10 @@ struct attached {
 	struct progress progress;
 	event_fn event;
 	void *context;
-	int signal;    /* that interrupted us; 0: none */
-	int cancelled; /* jobs told to end */
-	bool lost;     /* the daemon is gone */
+	int signal;            /* that interrupted us; 0: none */
+	int cancelled;         /* jobs told to end */
+	uint64_t cancelled_ns; /* when, last */
+	bool lost;             /* the daemon is gone */
 };
 
 /* Install the signal handlers.  The connection stays the caller's. */

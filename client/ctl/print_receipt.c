@@ -303,7 +303,7 @@ receipts_table_add(struct table *table, const struct pyprep_receipt *r)
 {
 	char text[200];
 
-	table_number(table, (int64_t)r->id);
+	table_text(table, COLOUR_NONE, "%" PRIu64, r->id); /* a name: no commas */
 	table_text(table, colour_of_state(r->state), "%s", r->state);
 	if (r->slot >= 0)
 		table_text(table, COLOUR_NONE, "%s/%d", r->pool, r->slot);

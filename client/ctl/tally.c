@@ -52,6 +52,8 @@ tally_add(struct tally *t, const struct pyprep_receipt *r)
 		t->failed++;
 	if (strcmp(r->state, "refused") == 0 && t->refused_status == 0)
 		t->refused_status = r->exit_status;
+	if (strcmp(r->cause, "broker_lost") == 0)
+		t->lost++;
 	if (r->slot >= 0)
 		add_stages(t, r);
 }
@@ -78,6 +80,8 @@ tally_exit(const struct tally *t, uint64_t wanted)
 {
 	if (wanted == 1)
 		return t->exit_status;
+	if (t->lost > 0)
+		return EXIT_OURS;
 	if (t->refused_status != 0)
 		return t->refused_status;
 	return t->succeeded == t->ended ? 0 : EXIT_SOME_FAILED;

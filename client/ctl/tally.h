@@ -19,6 +19,7 @@ enum stage {
 struct tally {
 	uint64_t ended; /* all below */
 	uint64_t succeeded, failed, cancelled, timed_out, refused;
+	uint64_t lost;                      /* of the failed: with the daemon */
 	uint64_t begun_ns, last_ns;         /* first submit, last receipt */
 	uint64_t residual_most;             /* largest |residual| */
 	int exit_status;                    /* of the last receipt */
@@ -33,7 +34,7 @@ void tally_refuse(struct tally *tally, int status);
 void tally_free(struct tally *tally);
 
 /* One job of one: its own status.  Else 0, 1 when some did not succeed, the refusal's status
- * when one was refused. */
+ * when one was refused, 125 when the daemon was lost on the way. */
 int tally_exit(const struct tally *tally, uint64_t wanted);
 
 /* Counts, wall time, rate, residual, and the table of stages; on stdout. */
