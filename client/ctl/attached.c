@@ -68,9 +68,7 @@ cancel_rest(struct attached *a)
 	if (a->cancelled_ns != 0 && now - a->cancelled_ns < CANCEL_AGAIN_MS * NS_PER_MS)
 		return;
 	a->cancelled_ns = now;
-	int cancelled = pyprep_cancel_all(a->p);
-	if (cancelled > 0)
-		a->cancelled += cancelled;
+	(void)pyprep_cancel_all(a->p); /* what it cannot say now, the receipts will */
 }
 
 void
@@ -89,6 +87,8 @@ attached_turn(struct attached *a, bool wait)
 	if (r == 0)
 		r = pyprep_next(a->p, timeout, &event);
 	for (int i = 0; r == 1; i++) {
+		if (event.type == PYPREP_RECEIPT && strcmp(event.receipt.state, "cancelled") == 0)
+			a->cancelled++;
 		a->event(a, &event);
 		if (i >= TURN_EVENTS)
 			break;
@@ -137,7 +137,7 @@ attached_end(struct attached *a, int status)
 	if (a->signal == SIGPIPE)
 		return status;
 	if (a->signal != 0) {
-		ctl_note("%s: cancelled %d job%s",
+		ctl_note("%s: cancelled %u job%s",
 			 a->signal == SIGINT ? "interrupted" : "terminated", a->cancelled,
 			 a->cancelled == 1 ? "" : "s");
 		return EXIT_SIGNALLED + a->signal;
