@@ -1,0 +1,372 @@
+/* test_executors.c - the process, thread and event executors, each in a process of its own,
+ * driven through a link as the broker drives them. */
+#include <criterion/criterion.h>
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/config.h"
+#include "daemon/executor.h"
+#include "ipc/clock.h"
+#include "shm/segment.h"
+
+#define PATIENCE (20 * NS_PER_S)
+
+static struct link_broker broker;
+static struct board *board;
+static struct pool_config pool;
+static pid_t worker;
+static int control, broker_bell;
+
+/* What has come back since reset(). */
+static struct {
+	unsigned results;
+	unsigned states[JOB_STATE_COUNT];
+	struct result_body last;
+	char message[512];
+	uint64_t first_started, last_ended;
+	uint64_t items;
+	int64_t items_wrong;
+} got;
+
+static void
+worker_process(int memfd, int bell, int control_end)
+{
+	struct worker w = { .pool = &pool, .control = control_end };
+	void *base;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (segment_map(memfd, link_footprint(), &base) < 0 ||
+	    link_worker_attach(&w.link, base, board, bell, broker_bell) < 0)
+		_exit(99);
+	_exit(pool.executor->run(&w));
+}
+
+static void
+start_worker(const char *executor, unsigned concurrency)
+{
+	int memfd, pair[2];
+
+	memset(&got, 0, sizeof(got));
+	pool.executor = executor_by_name(executor);
+	pool.concurrency = concurrency;
+	cr_assert_not_null(pool.executor);
+	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	cr_assert_neq(board, MAP_FAILED);
+	cr_assert_eq(segment_create("test", link_footprint(), &memfd), 0);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	broker_bell = bell_create();
+	int bell = bell_create();
+	cr_assert_eq(link_broker_attach(&broker, memfd, bell), 0);
+	worker = fork();
+	if (worker == 0) {
+		close(pair[0]);
+		worker_process(memfd, bell, pair[1]);
+	}
+	close(pair[1]);
+	close(memfd);
+	control = pair[0];
+}
+
+/* Give the order to stop; the worker ends with status 0. */
+static void
+stop_worker(void)
+{
+	int status;
+
+	close(control);
+	cr_assert_eq(waitpid(worker, &status, 0), worker);
+	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "worker status %x", status);
+	link_broker_detach(&broker);
+}
+
+/* A kind whose parameters are one integer, or an enum's index and integers. */
+static int
+send_words(const char *name, const int64_t *words, unsigned count, int64_t low, int64_t high)
+{
+	struct run_body run = { .id = 1, .item_low = low, .item_high = high };
+	unsigned index;
+
+	cr_assert_not_null(kind_by_name(name, &index));
+	run.kind = (uint16_t)index;
+	return link_send_run(&broker, &run, words, count * 8, NULL, 0);
+}
+
+static int
+send_job(const char *name, int64_t word)
+{
+	int index = send_words(name, &word, 1, 0, 0);
+	cr_assert_geq(index, 0);
+	return index;
+}
+
+static int
+send_failure(int64_t how, int64_t after_ms)
+{
+	int64_t words[3] = { how, after_ms, SIGSEGV };
+	int index = send_words("fail", words, 3, 0, 0);
+	cr_assert_geq(index, 0);
+	link_wake(&broker);
+	return index;
+}
+enum { HOW_ERROR, HOW_EXIT, HOW_SIGNAL, HOW_HANG };
+
+static void
+take_result(const struct result_body *r)
+{
+	const struct outcome *o = &r->outcome;
+	const struct usage *u = &o->usage;
+
+	cr_assert_eq(u->oncpu_ns + u->runqueue_ns + u->blocked_ns, o->ended_ns - o->started_ns);
+	got.results++;
+	got.states[o->state]++;
+	got.last = *r;
+	if (got.first_started == 0 || o->started_ns < got.first_started)
+		got.first_started = o->started_ns;
+	if (o->ended_ns > got.last_ended)
+		got.last_ended = o->ended_ns;
+	memcpy(got.message, (const char *)(r + 1) + o->result_length, o->message_length);
+	got.message[o->message_length] = '\0';
+	link_free_ticket(&broker, ticket_index(r->ticket));
+}
+
+static void
+take_items(const struct items_body *items)
+{
+	const int64_t *values = (const void *)(items + 1);
+
+	cr_assert_leq(items->count, 4096);
+	got.items += items->count;
+	for (uint32_t i = 0; i < items->count; i++)
+		got.items_wrong += values[i] != (items->first + i) * (items->first + i);
+}
+
+static void
+drain(void)
+{
+	const struct ring_record *record;
+
+	while ((record = ring_peek(&broker.results)) != NULL) {
+		if (record->type == MSG_RESULT)
+			take_result((const void *)record->body);
+		else if (record->type == MSG_RUN_ITEMS)
+			take_items((const void *)record->body);
+		ring_release(&broker.results, record);
+	}
+	link_drained(&broker);
+}
+
+/* Until `results` have come in all. */
+static void
+receive(unsigned results)
+{
+	uint64_t end = clock_now() + PATIENCE;
+
+	link_wake(&broker);
+	while (got.results < results) {
+		cr_assert_lt(clock_now(), end, "%u of %u results", got.results, results);
+		wake_arm(&board->broker);
+		if (ring_is_empty(&broker.results)) {
+			struct pollfd p = { .fd = broker_bell, .events = POLLIN };
+			poll(&p, 1, 100);
+			bell_clear(broker_bell);
+		}
+		wake_disarm(&board->broker);
+		drain();
+	}
+}
+
+static void
+wait_claimed(int index)
+{
+	uint64_t end = clock_now() + PATIENCE;
+
+	while (ticket_state(&broker.shared->tickets[index]) != TICKET_CLAIMED) {
+		cr_assert_lt(clock_now(), end);
+		sched_yield();
+	}
+}
+
+TestSuite(executors, .timeout = 60);
+
+static const struct {
+	const char *name;
+	unsigned concurrency;
+} cpu_executors[] = { { "process", 1 }, { "thread", 1 }, { "thread", 4 } };
+
+#define EACH(e)                                                 \
+	(e) = 0;                                                \
+	(e) < sizeof(cpu_executors) / sizeof(cpu_executors[0]); \
+	(e)++
+
+Test(executors, every_job_has_one_result)
+{
+	for (size_t EACH(e)) {
+		start_worker(cpu_executors[e].name, cpu_executors[e].concurrency);
+		unsigned sent = 0;
+		while (sent < 5000) {
+			while (sent < 5000 && sent - got.results < 500) {
+				send_job(sent % 3 == 0 ? "sumsq" : "square", sent % 100);
+				sent++;
+			}
+			receive(got.results + 1);
+		}
+		receive(sent);
+		cr_expect_eq(got.states[JOB_SUCCEEDED], sent);
+		cr_expect_eq(broker.free_count, LINK_TICKETS);
+		stop_worker();
+	}
+}
+
+/* More results than the ring holds: the worker waits for room and is woken. */
+Test(executors, ranges_come_back_in_packed_pieces)
+{
+	for (size_t EACH(e)) {
+		int64_t words[1] = { 0 };
+		start_worker(cpu_executors[e].name, cpu_executors[e].concurrency);
+		for (int i = 0; i < 20; i++)
+			cr_assert_geq(send_words("square", words, 1, -10000 + i * 50001ll,
+						 -10000 + (i + 1) * 50001ll),
+				      0);
+		receive(20);
+		cr_expect_eq(got.items, 20 * 50001);
+		cr_expect_eq(got.items_wrong, 0);
+		stop_worker();
+	}
+}
+
+Test(executors, io_kinds_run_everywhere)
+{
+	static const struct {
+		const char *name;
+		unsigned concurrency, at_least_ms, method;
+	} rows[] = { { "process", 1, 60, USAGE_THREAD },
+		     { "thread", 3, 20, USAGE_THREAD },
+		     { "event", 10, 20, USAGE_LOOP } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		start_worker(rows[i].name, rows[i].concurrency);
+		for (int n = 0; n < 3; n++)
+			send_job("sleep", 20);
+		receive(3);
+		cr_expect_eq(got.states[JOB_SUCCEEDED], 3);
+		cr_expect_eq(got.last.outcome.method, rows[i].method);
+		cr_expect_geq(got.last_ended - got.first_started, rows[i].at_least_ms * NS_PER_MS);
+		send_failure(HOW_ERROR, 0);
+		receive(4);
+		cr_expect_eq(got.states[JOB_FAILED], 1);
+		cr_expect_eq(got.last.outcome.error, ERR_RUN);
+		cr_expect_str_eq(got.message, "failed on purpose");
+		stop_worker();
+	}
+}
+
+Test(executors, a_thousand_sleeps_take_as_long_as_one)
+{
+	start_worker("event", 1024);
+	for (int i = 0; i < 1000; i++)
+		send_job("sleep", 50);
+	receive(1000);
+	cr_expect_eq(got.states[JOB_SUCCEEDED], 1000);
+	cr_expect_lt(got.last_ended - got.first_started, 500 * NS_PER_MS);
+	stop_worker();
+}
+
+/* Nobody waits unclaimed in the ring, so an order to stop is seen behind them. */
+Test(executors, jobs_beyond_the_limit_wait_and_orders_to_stop_pass_them)
+{
+	start_worker("event", 2);
+	int first = send_failure(HOW_HANG, 0), second = send_failure(HOW_HANG, 0);
+	wait_claimed(first);
+	wait_claimed(second);
+	int third = send_failure(HOW_ERROR, 0), fourth = send_job("sleep", 1);
+	cr_assert(link_reclaim(&broker, (uint32_t)third));
+	cr_assert_eq(link_send_stop(&broker, (uint32_t)second, CAUSE_TIMEOUT), 0);
+	receive(2);
+	cr_expect_eq(got.states[JOB_TIMED_OUT], 1);
+	cr_expect_eq(got.states[JOB_SUCCEEDED], 1); /* the fourth; the third was taken back */
+	cr_expect_eq(ticket_index(got.last.ticket), (uint32_t)fourth);
+	cr_assert_eq(link_send_stop(&broker, (uint32_t)first, CAUSE_CANCELLED), 0);
+	receive(3);
+	cr_expect_eq(got.last.outcome.state, JOB_CANCELLED);
+	cr_expect_eq(got.last.outcome.cause, CAUSE_CANCELLED);
+	cr_expect_eq(got.last.outcome.error, ERR_CANCELLED);
+	cr_expect_geq(got.last.outcome.usage.blocked_ns, got.last.outcome.usage.oncpu_ns);
+	stop_worker();
+}
+
+Test(executors, an_order_to_stop_lets_running_jobs_finish)
+{
+	static const char *const names[] = { "process", "thread", "event" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		start_worker(names[i], i == 0 ? 1 : 4);
+		int index = send_job("sleep", 100);
+		link_wake(&broker);
+		wait_claimed(index);
+		close(control);
+		receive(1);
+		cr_expect_eq(got.states[JOB_SUCCEEDED], 1);
+		control = -1;
+		stop_worker();
+	}
+}
+
+static int
+status_after(const char *executor, int64_t how)
+{
+	int status;
+
+	start_worker(executor, executor[0] == 'p' ? 1 : 2);
+	int index = send_failure(how, 1);
+	cr_assert_eq(waitpid(worker, &status, 0), worker);
+	cr_expect_eq(ticket_state(&broker.shared->tickets[index]), TICKET_CLAIMED);
+	close(control);
+	link_broker_detach(&broker);
+	return status;
+}
+
+Test(executors, fail_ends_its_worker_as_asked)
+{
+	static const char *const names[] = { "process", "thread", "event" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		int status = status_after(names[i], HOW_EXIT);
+		cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 3, "%s: %x", names[i],
+			  status);
+		status = status_after(names[i], HOW_SIGNAL);
+		cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "%s: %x", names[i],
+			  status);
+		cr_expect_not(WCOREDUMP(status));
+	}
+}
+
+Test(executors, a_kind_of_another_class_is_an_error_of_the_job)
+{
+	start_worker("event", 4);
+	send_job("sumsq", 10);
+	receive(1);
+	cr_expect_eq(got.states[JOB_FAILED], 1);
+	cr_expect_str_eq(got.message, "only kinds of class io run on an event loop");
+	stop_worker();
+}
+
+Test(executors, the_table_is_whole)
+{
+	for (unsigned i = 0; i < executor_count; i++) {
+		const struct executor *e = &executors[i];
+		cr_expect_eq(executor_by_name(e->name), e);
+		cr_expect(e->help != NULL && e->run != NULL && e->classes != 0);
+		cr_expect_geq(e->concurrency_max, e->concurrency);
+		cr_expect_lt(e->concurrency_max, LINK_TICKETS);
+	}
+	cr_expect_null(executor_by_name("fiber"));
+}
