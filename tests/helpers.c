@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <msgpack.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -33,43 +32,6 @@ give_up(const struct test_daemon *d, const char *format, ...)
 	while (log != NULL && fgets(line, sizeof(line), log) != NULL)
 		fprintf(stderr, "  %s", line);
 	abort();
-}
-
-/* ---- files ---- */
-
-void
-test_dir_make(char *path, size_t size)
-{
-	const char *base = getenv("TMPDIR");
-	snprintf(path, size, "%s/t.XXXXXX", base != NULL ? base : "/tmp");
-	if (mkdtemp(path) == NULL)
-		give_up(NULL, "cannot make a directory like %s: %s", path, strerror(errno));
-}
-
-static int
-remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	remove(path);
-	return 0;
-}
-
-void
-test_dir_remove(const char *path)
-{
-	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-void
-test_write_file(const char *directory, const char *name, const char *text, char *ret, size_t size)
-{
-	char path[256];
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
-	FILE *f = fopen(path, "we");
-	if (f == NULL || fputs(text, f) == EOF || fclose(f) != 0)
-		give_up(NULL, "cannot write %s: %s", path, strerror(errno));
-	if (ret != NULL)
-		snprintf(ret, size, "%s", path);
 }
 
 /* ---- the daemon ---- */

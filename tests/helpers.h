@@ -18,15 +18,8 @@
 #include <sys/types.h>
 
 #include "client/pyprep.h"
+#include "tests/files.h"
 #include "tests/process.h"
-
-/* A temporary directory of the test's own; test_dir_remove() takes all in it along. */
-void test_dir_make(char *path, size_t size);
-void test_dir_remove(const char *path);
-
-/* Write `text` to `directory`/`name`; `ret` (may be NULL) gets the path. */
-void test_write_file(const char *directory, const char *name, const char *text, char *ret,
-		     size_t size);
 
 struct test_daemon {
 	char root[96];     /* the temporary directory */
