@@ -75,7 +75,7 @@ touch(size_t bytes)
 }
 
 /* Through malloc, in blocks below and above its bound for mapping. */
-static void
+static __attribute__((unused)) void
 allocate(size_t bytes)
 {
 	enum { BLOCKS = 64 };
@@ -87,6 +87,16 @@ allocate(size_t bytes)
 	}
 	for (int i = 0; i < BLOCKS; i++)
 		free(blocks[i]);
+}
+
+/* Run `kind` until it is measured lightly; somebody else on the CPU makes that longer. */
+static void
+become_tiny(unsigned kind)
+{
+	do
+		measure(kind, idle, 0);
+	while (outcome.method != USAGE_LIGHT ||
+	       outcome.ended_ns - outcome.started_ns >= USAGE_LIGHT_NS);
 }
 
 static double
@@ -109,8 +119,7 @@ Test(usage, computing_is_on_the_cpu_and_sleeping_is_blocked)
 
 Test(usage, a_job_that_touches_64_mib_shows_64_mib_more)
 {
-	for (int i = 0; i < 20; i++) /* the kind `1` becomes tiny */
-		measure(1, idle, 0);
+	become_tiny(1);
 	double none = (double)outcome.usage.peak_memory_bytes / MIB;
 	cr_expect_float_eq(peak_mib(touch, 64 << 20) - none, 64, 6.4);
 	cr_expect_float_eq(peak_mib(idle, 0), none, 2);
@@ -125,11 +134,13 @@ Test(usage, a_larger_job_before_leaves_no_trace)
 
 	cr_expect_gt(peak_mib(touch, 200 << 20), none + 180);
 	cr_expect_float_eq(peak_mib(touch, 64 << 20) - none, 64, 6.4);
+#if !defined(__SANITIZE_ADDRESS__) /* its malloc keeps what is freed, to watch it */
 	cr_expect_gt(peak_mib(allocate, 16 << 20), none + 14); /* blocks of 256 KiB */
 	cr_expect_float_eq(peak_mib(idle, 0), none, 2);
 	cr_expect_gt(peak_mib(allocate, 150 << 20), none + 140); /* larger ones */
 	cr_expect_gt(peak_mib(allocate, 150 << 20), none + 140);
 	cr_expect_float_eq(peak_mib(touch, 64 << 20) - peak_mib(idle, 0), 64, 6.4);
+#endif
 	cr_expect_float_eq(peak_mib(idle, 0), none, 2);
 }
 
@@ -152,8 +163,7 @@ Test(usage, tiny_kinds_are_measured_lightly_but_for_every_64th_run)
 
 Test(usage, a_surprise_of_a_tiny_kind_is_shared_out_and_the_next_run_is_full)
 {
-	for (int i = 0; i < 20; i++)
-		measure(4, idle, 0);
+	become_tiny(4);
 	measure(4, compute, 20000000);
 	uint64_t run = outcome.ended_ns - outcome.started_ns;
 	cr_expect_eq(outcome.method, USAGE_LIGHT);
