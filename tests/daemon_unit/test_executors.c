@@ -2,8 +2,12 @@
  * driven through a link as the broker drives them. */
 #include <criterion/criterion.h>
 
+#include <inttypes.h>
+#include <msgpack.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,7 +34,7 @@ static struct {
 	unsigned results;
 	unsigned states[JOB_STATE_COUNT];
 	struct result_body last;
-	char message[512];
+	char result[512], message[512];
 	uint64_t first_started, last_ended;
 	uint64_t items;
 	int64_t items_wrong;
@@ -133,6 +137,8 @@ take_result(const struct result_body *r)
 		got.first_started = o->started_ns;
 	if (o->ended_ns > got.last_ended)
 		got.last_ended = o->ended_ns;
+	cr_assert_leq(o->result_length, sizeof(got.result));
+	memcpy(got.result, r + 1, o->result_length);
 	memcpy(got.message, (const char *)(r + 1) + o->result_length, o->message_length);
 	got.message[o->message_length] = '\0';
 	link_free_ticket(&broker, ticket_index(r->ticket));
@@ -347,6 +353,130 @@ Test(executors, fail_ends_its_worker_as_asked)
 			  status);
 		cr_expect_not(WCOREDUMP(status));
 	}
+}
+
+/* ---- fetch ---- */
+
+/* One answer per connection, by the path's first letter. */
+static void
+answer(int client)
+{
+	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+	static const char gone[] = "HTTP/1.1 404 Gone\r\nContent-Length: 2\r\n\r\nno";
+	static const char cut[] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhe";
+	static const char move[] = "HTTP/1.1 302 Moved\r\nLocation: file:///etc/passwd\r\n"
+				   "Content-Length: 0\r\n\r\n";
+	char request[2048];
+	ssize_t n = read(client, request, sizeof(request) - 1);
+
+	request[n > 0 ? n : 0] = '\0';
+	const char *text = strstr(request, " /o") != NULL   ? ok
+			   : strstr(request, " /g") != NULL ? gone
+			   : strstr(request, " /c") != NULL ? cut
+							    : move;
+	if (strstr(request, " /hang") != NULL)
+		pause();
+	(void)!write(client, text, strlen(text));
+	close(client);
+}
+
+/* An HTTP server in a process of its own; dies with the test. */
+static uint16_t
+start_server(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	cr_assert_eq(bind(listener, (struct sockaddr *)&address, size), 0);
+	cr_assert_eq(listen(listener, 64), 0);
+	cr_assert_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	if (fork() == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			answer(accept(listener, NULL, NULL));
+	}
+	close(listener);
+	return ntohs(address.sin_port);
+}
+
+static int
+send_fetch(uint16_t port, const char *path)
+{
+	unsigned char args[256] = { 0 };
+	unsigned index;
+	int n = snprintf((char *)args + 8, sizeof(args) - 8, "http://127.0.0.1:%u%s", port, path);
+	uint64_t word = 8ull << 32 | (uint32_t)n;
+
+	memcpy(args, &word, sizeof(word));
+	kind_by_name("fetch", &index);
+	struct run_body run = { .id = 1, .kind = (uint16_t)index };
+	int ticket = link_send_run(&broker, &run, args, (uint32_t)n + 9, NULL, 0);
+	cr_assert_geq(ticket, 0);
+	link_wake(&broker);
+	return ticket;
+}
+
+static void
+expect_answer(int64_t status, uint64_t bytes)
+{
+	msgpack_unpacked answer_map;
+	char words[128] = "", want[128];
+
+	msgpack_unpacked_init(&answer_map);
+	if (msgpack_unpack_next(&answer_map, got.result, got.last.outcome.result_length, NULL) ==
+	    MSGPACK_UNPACK_SUCCESS)
+		msgpack_object_print_buffer(words, sizeof(words), answer_map.data);
+	msgpack_unpacked_destroy(&answer_map);
+	snprintf(want, sizeof(want), "{\"status\"=>%" PRId64 ", \"bytes\"=>%" PRIu64 ", ", status,
+		 bytes);
+	cr_expect_eq(strncmp(words, want, strlen(want)), 0, "%s%s", words, got.message);
+}
+
+Test(executors, fetch_says_status_and_bytes_or_why_not)
+{
+	static const char *const names[] = { "process", "thread", "event" };
+	uint16_t port = start_server();
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		start_worker(names[i], i == 0 ? 1 : 3);
+		send_fetch(port, "/ok");
+		receive(1);
+		expect_answer(200, 5);
+		send_fetch(port, "/gone");
+		receive(2);
+		expect_answer(404, 2);
+		send_fetch(port, "/cut");
+		receive(3);
+		cr_expect_eq(got.last.outcome.error, ERR_RUN);
+		cr_expect(strstr(got.message, "/cut: transfer closed with 7 bytes remaining"), "%s",
+			  got.message);
+		send_fetch(port, "/move");
+		receive(4);
+		cr_expect(strstr(got.message, "\"file\" not supported"), "%s", got.message);
+		send_fetch(1, "/");
+		receive(5);
+		cr_expect(strstr(got.message, "cannot fetch http://127.0.0.1:1/: "), "%s",
+			  got.message);
+		stop_worker();
+	}
+}
+
+Test(executors, a_fetch_is_stopped_in_the_loop)
+{
+	uint16_t port = start_server();
+
+	start_worker("event", 4);
+	int hung = send_fetch(port, "/hang");
+	wait_claimed(hung);
+	cr_assert_eq(link_send_stop(&broker, (uint32_t)hung, CAUSE_TIMEOUT), 0);
+	receive(1);
+	cr_expect_eq(got.last.outcome.state, JOB_TIMED_OUT);
+	send_job("sleep", 1);
+	receive(2);
+	cr_expect_eq(got.states[JOB_SUCCEEDED], 1);
+	stop_worker();
 }
 
 Test(executors, a_kind_of_another_class_is_an_error_of_the_job)
