@@ -49,7 +49,7 @@ static void
 broker_turn(void)
 {
 	broker->now_ns = clock_now();
-	event_base_loop(broker->base, EVLOOP_NONBLOCK);
+	event_base_loop(broker->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	dispatch_results(broker);
 	clients_poll(broker);
 	dispatch_jobs(broker);
