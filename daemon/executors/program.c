@@ -131,11 +131,10 @@ check_executable(const char *path)
 {
 	struct stat st;
 
-	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0)
-		return -errno;
-	if (stat(path, &st) < 0)
-		return -errno;
-	return S_ISREG(st.st_mode) ? 0 : -EACCES;
+	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+		return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? 0 : -EACCES;
+	/* A directory of the path that we may not enter holds nothing for us. */
+	return errno == EACCES && stat(path, &st) == 0 ? -EACCES : -ENOENT;
 }
 
 int
