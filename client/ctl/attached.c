@@ -14,6 +14,7 @@
 #include "ipc/clock.h"
 
 #define CANCEL_AGAIN_MS 100
+#define LAST_WORDS_S    20   /* patience for the receipts of what we cancelled */
 #define TURN_EVENTS     4096 /* most events of one turn, so that submitting goes on, too */
 
 static volatile sig_atomic_t caught; /* the signal; written by the handler */
@@ -68,6 +69,14 @@ cancel_rest(struct attached *a)
 	if (a->cancelled_ns != 0 && now - a->cancelled_ns < CANCEL_AGAIN_MS * NS_PER_MS)
 		return;
 	a->cancelled_ns = now;
+	if (a->signal_ns == 0)
+		a->signal_ns = now;
+	if (now - a->signal_ns > LAST_WORDS_S * NS_PER_S) {
+		ctl_note("the daemon did not end all jobs within %d s; leaving it to that",
+			 LAST_WORDS_S);
+		a->lost = true;
+		return;
+	}
 	(void)pyprep_cancel_all(a->p); /* what it cannot say now, the receipts will */
 }
 

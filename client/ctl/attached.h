@@ -23,6 +23,7 @@ struct attached {
 	void *context;
 	int signal;            /* that interrupted us; 0: none */
 	int cancelled;         /* jobs told to end */
+	uint64_t signal_ns;    /* when we first saw it */
 	uint64_t cancelled_ns; /* when, last */
 	bool lost;             /* the daemon is gone */
 };

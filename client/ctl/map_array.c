@@ -96,6 +96,8 @@ got_items(struct attached *a, const struct pyprep_event *event)
 	take_samples(m, event);
 	if (!m->map->out)
 		return;
+	if (m->map->out == stdout)
+		progress_clear(&a->progress);
 	if (event->first == m->next)
 		write_values(m, event->bytes, event->count);
 	else

@@ -102,9 +102,10 @@ got_receipt(struct attached *a, const struct pyprep_event *event)
 	tally_add(&m->tally, r);
 	a->progress.done = m->tally.ended;
 	a->progress.failed = m->tally.ended - m->tally.succeeded;
-	progress_clear(&a->progress);
+	a->progress.open = pyprep_outstanding(a->p);
 	item->done = true;
 	if (ctl.json && m->map->out != stdout) {
+		progress_clear(&a->progress);
 		json_t *json = json_of_receipt(r, item->capture);
 		json_object_set_new(json, "item", json_string(item->text));
 		json_print_line(json);
@@ -113,8 +114,11 @@ got_receipt(struct attached *a, const struct pyprep_event *event)
 		item->result = result_of(item, r);
 	} else if (strcmp(r->state, "cancelled") != 0) {
 		failure_text(r, why, sizeof why);
+		progress_clear(&a->progress);
 		say_failed(m, item->text, why);
 	}
+	if (m->map->out == stdout && item == m->first)
+		progress_clear(&a->progress);
 	write_done(m);
 }
 
@@ -271,6 +275,9 @@ map_each(struct pyprep *p, const struct map *map)
 	submit_items(&attached);
 	attached_finish(&attached);
 	int status = attached_end(&attached, m.sent == 0 ? 0 : tally_exit(&m.tally, m.sent));
+	/* lines that are no items among others that are: some failed, that is all */
+	if (m.tally.succeeded > 0 && status == m.tally.refused_status && status != 0)
+		status = EXIT_SOME_FAILED;
 	if (m.hopeless && status == 0)
 		status = EXIT_OURS;
 	if (!map->out && !ctl.json && !ctl.quiet)

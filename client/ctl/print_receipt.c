@@ -91,9 +91,12 @@ print_run_split(FILE *out, const struct pyprep_receipt *r, const struct scale *s
 		{ "blocked", r->blocked_ns, 0 },
 	};
 
-	share_out(scale, parts, 3, run_shown);
+	/* an array job runs on many workers at once: their sum is not its run time */
+	bool one_worker = r->oncpu_ns + r->runqueue_ns + r->blocked_ns == r->run_ns;
+	share_out(scale, parts, 3, one_worker ? run_shown : 0);
+	fputs(one_worker ? " (" : " (all workers together: ", out);
 	for (unsigned i = 0; i < 3; i++)
-		fprintf(out, "%s%s %s", i == 0 ? " (" : " + ", parts[i].name,
+		fprintf(out, "%s%s %s", i == 0 ? "" : " + ", parts[i].name,
 			in_scale(scale, parts[i].shown).text);
 	fputc(')', out);
 }
@@ -194,18 +197,18 @@ failure_text(const struct pyprep_receipt *r, char *buffer, size_t size)
 	char cause[64];
 
 	const char *text = cause_text(r, cause, sizeof cause);
-	if (strcmp(r->cause, "worker_died") == 0)
-		snprintf(cause, sizeof cause, "worker_died (%s %d)%s",
-			 r->cause_value < 0 ? "exit" : "signal", abs(r->cause_value),
-			 r->bystander ? ", of another job's deed" : "");
-	else if (strcmp(r->cause, "error") == 0 || strcmp(r->cause, "refused") == 0)
-		snprintf(cause, sizeof cause, "%s", r->error_code);
-	if (!text)
-		snprintf(buffer, size, "%s", r->error_message);
-	else if (r->error_message && r->error_message[0])
-		snprintf(buffer, size, "%s: %s", cause, r->error_message);
-	else
-		snprintf(buffer, size, "%s", cause);
+	const char *message = r->error_message ? r->error_message : "";
+	bool own_words = strcmp(r->cause, "error") == 0 || strcmp(r->cause, "refused") == 0;
+
+	if (own_words)
+		text = r->error_code;
+	if (!message[0])
+		snprintf(buffer, size, "%s", text ? text : "");
+	else if (own_words)
+		snprintf(buffer, size, "%s: %s", text, message);
+	else /* the message of an exit, a signal or a death says what the cause does */
+		snprintf(buffer, size, "%s%s", message,
+			 r->bystander ? " (by another job's deed)" : "");
 	make_harmless(buffer);
 }
 

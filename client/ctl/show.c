@@ -29,8 +29,10 @@ got_job(void *context, const msgpack_object *map)
 		json_print_line(json_of_jobmap(&job));
 	} else if (jobmap_receipt(&job, &receipt) == 0) {
 		receipt_print(stdout, &receipt, job.args);
-		printf("  submitted by %s, %s ago\n", job.user ? job.user : "?",
-		       unit_time_human(job.age_ns).text);
+		bool open = strcmp(receipt.state, "queued") == 0 ||
+			    strcmp(receipt.state, "running") == 0;
+		printf("  of user %s; %s %s ago\n", job.user ? job.user : "?",
+		       open ? "submitted" : "ended", unit_time_human(job.age_ns).text);
 	}
 	jobmap_free(&job);
 	return 0;

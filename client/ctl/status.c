@@ -63,7 +63,8 @@ pools_table_begin(struct table *table)
 		{ "pool", COLUMN_TEXT, 0 },      { "executor", COLUMN_TEXT, 0 },
 		{ "state", COLUMN_TEXT, 0 },     { "workers", COLUMN_NUMBER, 0 },
 		{ "at once", COLUMN_NUMBER, 0 }, { "queued", COLUMN_NUMBER, 0 },
-		{ "running", COLUMN_NUMBER, 0 }, { "done", COLUMN_NUMBER, 0 },
+		{ "running", COLUMN_NUMBER, 0 }, { "succeeded", COLUMN_NUMBER, 0 },
+		{ "failed", COLUMN_NUMBER, 0 },
 	};
 	table_begin(table, columns, sizeof columns / sizeof columns[0], false);
 }
@@ -71,6 +72,8 @@ pools_table_begin(struct table *table)
 void
 pools_table_add(struct table *table, const msgpack_object *pool)
 {
+	const msgpack_object *done = field_get(pool, "done");
+
 	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "name"));
 	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "executor"));
 	table_text(table, state_colour(pool), "%.*s", FIELD_TEXT(pool, "state"));
@@ -78,7 +81,8 @@ pools_table_add(struct table *table, const msgpack_object *pool)
 	table_number(table, (int64_t)field_u64(pool, "concurrency"));
 	table_number(table, (int64_t)field_u64(pool, "queued"));
 	table_number(table, (int64_t)field_u64(pool, "running"));
-	table_number(table, (int64_t)field_u64(pool, "done"));
+	table_number(table, (int64_t)field_u64(done, "succeeded"));
+	table_number(table, (int64_t)(field_u64(done, "failed") + field_u64(done, "timed_out")));
 }
 
 static void

@@ -60,7 +60,6 @@ static void
 show_text(struct submission *s, const struct pyprep_receipt *r, const struct capture *capture)
 {
 	bool failed = strcmp(r->state, "succeeded") != 0;
-	bool few = s->wanted <= ROWS_MAX || arg.all;
 
 	if (s->wanted == 1) {
 		receipt_print(stdout, r, s->spec->args_text);
@@ -68,13 +67,21 @@ show_text(struct submission *s, const struct pyprep_receipt *r, const struct cap
 			capture_print(stdout, capture, 0);
 		return;
 	}
-	if (!few && (!failed || s->failed_shown == FAILED_MAX))
-		return;
 	receipts_table_add(&s->table, r);
 	if (failed)
 		s->failed_shown++;
 	if (failed && capture)
 		capture_print(stdout, capture, TAIL_LINES);
+}
+
+/* Will this receipt be seen?  Then the line of progress has to make room. */
+static bool
+prints(const struct submission *s, const struct pyprep_receipt *r)
+{
+	bool failed = strcmp(r->state, "succeeded") != 0;
+
+	return ctl.json || ctl.quiet || s->wanted <= ROWS_MAX || arg.all ||
+	       (failed && s->failed_shown < FAILED_MAX);
 }
 
 static void
@@ -87,7 +94,8 @@ got_receipt(struct attached *a, const struct pyprep_event *event)
 	tally_add(&s->tally, r);
 	a->progress.done = s->tally.ended;
 	a->progress.failed = s->tally.ended - s->tally.succeeded;
-	if (a->progress.drawn)
+	a->progress.open = pyprep_outstanding(a->p);
+	if (prints(s, r))
 		progress_clear(&a->progress);
 	if (strcmp(r->state, "refused") == 0)
 		show_refused(s, r);
@@ -95,7 +103,7 @@ got_receipt(struct attached *a, const struct pyprep_event *event)
 		json_print_line(json_of_receipt(r, capture));
 	else if (ctl.quiet)
 		printf("%" PRIu64 "\n", r->id);
-	else
+	else if (prints(s, r))
 		show_text(s, r, capture);
 	capture_free(capture);
 }
@@ -149,30 +157,33 @@ submit_all(struct attached *a, const struct pyprep_prepared *prepared)
 	}
 }
 
+/* Counts and stages, and what was left out above them. */
+static void
+print_summary(struct submission *s)
+{
+	bool few = s->wanted <= ROWS_MAX || arg.all;
+	uint64_t failed = s->tally.failed + s->tally.timed_out + s->tally.cancelled;
+
+	if (!few && failed > s->failed_shown)
+		printf("and %s more that did not succeed (--all or --json shows every receipt)\n",
+		       unit_count(failed - s->failed_shown).text);
+	if (few || failed > 0)
+		putchar('\n');
+	tally_print(&s->tally);
+	if (!few && failed == 0)
+		printf("--all or --json shows every receipt\n");
+}
+
 static int
 finish(struct attached *a)
 {
 	struct submission *s = a->context;
 
-	while (!a->lost && pyprep_outstanding(a->p) > 0) {
-		a->progress.open = pyprep_outstanding(a->p);
-		attached_turn(a, true);
-	}
+	attached_finish(a);
 	int status = attached_end(a, s->sent == 0 ? EXIT_OURS : tally_exit(&s->tally, s->wanted));
 	table_print(&s->table);
-	if (s->wanted > 1 && !ctl.json && !ctl.quiet && s->tally.ended > s->tally.refused) {
-		if (s->wanted > ROWS_MAX && !arg.all) {
-			uint64_t failed = s->tally.failed + s->tally.timed_out + s->tally.cancelled;
-			if (failed > s->failed_shown)
-				printf("and %s more that did not succeed\n",
-				       unit_count(failed - s->failed_shown).text);
-			else if (failed == 0)
-				printf("every receipt: --all or --json\n");
-		}
-		if (s->wanted <= ROWS_MAX || arg.all)
-			putchar('\n');
-		tally_print(&s->tally);
-	}
+	if (s->wanted > 1 && !ctl.json && !ctl.quiet && s->tally.ended > s->tally.refused)
+		print_summary(s);
 	return status;
 }
 
