@@ -43,7 +43,7 @@ attached_begin(struct attached *a, struct pyprep *p, event_fn event, void *conte
 bool
 attached_stopped(const struct attached *a)
 {
-	return a->signal != 0 || caught != 0 || a->lost || output_broken();
+	return a->signal != 0 || caught != 0 || a->gone || output_broken();
 }
 
 /* What asks us to end, if anything does: a signal, or a reader of stdout that has gone. */
@@ -63,7 +63,7 @@ cancel_rest(struct attached *a)
 	uint64_t now;
 
 	look_for_end(a);
-	if (a->signal == 0 || a->lost || pyprep_outstanding(a->p) == 0)
+	if (a->signal == 0 || a->gone || pyprep_outstanding(a->p) == 0)
 		return;
 	now = clock_now();
 	if (a->cancelled_ns != 0 && now - a->cancelled_ns < CANCEL_AGAIN_MS * NS_PER_MS)
@@ -74,10 +74,18 @@ cancel_rest(struct attached *a)
 	if (now - a->signal_ns > LAST_WORDS_S * NS_PER_S) {
 		ctl_note("the daemon did not end all jobs within %d s; leaving it to that",
 			 LAST_WORDS_S);
-		a->lost = true;
+		a->gone = true;
 		return;
 	}
 	(void)pyprep_cancel_all(a->p); /* what it cannot say now, the receipts will */
+}
+
+static void
+lose(struct attached *a, const char *why)
+{
+	progress_clear(&a->progress);
+	ctl_note("the connection to the daemon broke: %s", why);
+	a->gone = a->broken = true;
 }
 
 void
@@ -103,14 +111,10 @@ attached_turn(struct attached *a, bool wait)
 			break;
 		r = pyprep_next(a->p, 0, &event);
 	}
-	if (r < 0 && r != -EINTR) {
-		progress_clear(&a->progress);
-		if (!a->lost && r == -EPIPE)
-			ctl_note("the daemon is gone; what became of the jobs it had is not known");
-		else if (!a->lost)
-			ctl_note("the connection to the daemon broke: %s", strerror(-r));
-		a->lost = true;
-	}
+	if (r == -EPIPE)
+		a->gone = true; /* what it had has got its receipt: broker_lost */
+	else if (r < 0 && r != -EINTR)
+		lose(a, strerror(-r));
 	cancel_rest(a);
 	progress_show(&a->progress);
 }
@@ -135,7 +139,7 @@ attached_readable(struct attached *a, int fd)
 void
 attached_finish(struct attached *a)
 {
-	while (!a->lost && pyprep_outstanding(a->p) > 0)
+	while (!a->gone && pyprep_outstanding(a->p) > 0)
 		attached_turn(a, true);
 }
 
@@ -151,5 +155,5 @@ attached_end(struct attached *a, int status)
 			 a->cancelled == 1 ? "" : "s");
 		return EXIT_SIGNALLED + a->signal;
 	}
-	return a->lost ? EXIT_OURS : status;
+	return a->broken ? EXIT_OURS : status;
 }

@@ -25,7 +25,8 @@ struct attached {
 	int cancelled;         /* jobs told to end */
 	uint64_t signal_ns;    /* when we first saw it */
 	uint64_t cancelled_ns; /* when, last */
-	bool lost;             /* the daemon is gone */
+	bool gone;             /* no further event will come */
+	bool broken;           /* because of an error of the connection */
 };
 
 /* Install the signal handlers.  The connection stays the caller's. */
@@ -44,7 +45,7 @@ void attached_finish(struct attached *attached);
 bool attached_stopped(const struct attached *attached);
 
 /* After the end: say what was cancelled.  Returns 128 + the signal when one came, 125 when
- * the daemon was lost, else `status`. */
+ * the connection broke with jobs on it, else `status`. */
 int attached_end(struct attached *attached, int status);
 
 #endif

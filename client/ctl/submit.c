@@ -180,7 +180,15 @@ finish(struct attached *a)
 	struct submission *s = a->context;
 
 	attached_finish(a);
-	int status = attached_end(a, s->sent == 0 ? EXIT_OURS : tally_exit(&s->tally, s->wanted));
+	int status = tally_exit(&s->tally, s->wanted);
+	if (s->sent < s->wanted && !s->hopeless && a->signal == 0) {
+		ctl_note("the daemon is gone; %" PRIu64 " of %" PRIu64 " jobs were not submitted",
+			 s->wanted - s->sent, s->wanted);
+		status = EXIT_OURS;
+	}
+	if (s->hopeless && status == 0)
+		status = EXIT_OURS;
+	status = attached_end(a, status);
 	table_print(&s->table);
 	if (s->wanted > 1 && !ctl.json && !ctl.quiet && s->tally.ended > s->tally.refused)
 		print_summary(s);

@@ -137,7 +137,7 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 	says 3 "exited with status 3" run exec -- sh -c 'exit 3'
 	says 137 "killed by signal 9" run exec -- sh -c 'kill -9 $$'
 	says 124 "timed out after" run --timeout 0.3 exec -- sleep 30
-	says 127 "/nonexistent" run exec -- /nonexistent
+	says 127 "/no/such/program" run exec -- /no/such/program
 	says 126 "" run exec -- /etc/passwd
 	says 0 "b" run --shell exec -- 'echo a | tr a b'
 }
@@ -320,7 +320,7 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 	status=0
 	wait "$client" || status=$?
 	[ "$status" -eq 125 ]
-	grep -q "the daemon is gone" "$BATS_TEST_TMPDIR/said"
+	grep -q "the daemon ended this connection" "$BATS_TEST_TMPDIR/said"
 	pyprepctl ping -q --wait 5
 	says 0 "" run noop
 }
