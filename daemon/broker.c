@@ -181,6 +181,14 @@ turn(struct broker *b)
 	return n;
 }
 
+/* Once round, without sleeping.  EVLOOP_NONBLOCK alone goes round as long as anything is
+ * active, which a closed connection is until the end of our turn. */
+static void
+look_at_sockets(struct broker *b)
+{
+	event_base_loop(b->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
+}
+
 /* Sleep until a bell, a socket or a timer. */
 static void
 sleep_once(struct broker *b)
@@ -192,7 +200,7 @@ sleep_once(struct broker *b)
 	wake_arm(&b->board->broker);
 	clients_arm(b);
 	if (dispatch_pending(b) || clients_pending(b)) {
-		event_base_loop(b->base, EVLOOP_NONBLOCK);
+		look_at_sockets(b);
 	} else {
 		struct timeval soon = { .tv_usec = LOOK_AGAIN_US };
 		if (look_again)
@@ -225,7 +233,7 @@ run(struct broker *b)
 		}
 		if (b->now_ns - sockets_ns > SOCKETS_EVERY_NS) {
 			sockets_ns = b->now_ns;
-			event_base_loop(b->base, EVLOOP_NONBLOCK);
+			look_at_sockets(b);
 		}
 	}
 }
