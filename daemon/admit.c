@@ -64,9 +64,7 @@ check_fields(const struct broker *b, const struct client *c, const struct submit
 			 p->config->name, p->config->name);
 		return ERR_POOL_FAILED;
 	}
-	bool foreign = !identity_may_submit(b->config, &c->who) ||
-		       (identity_commands_only(b->config, &c->who) && k->class != KIND_COMMAND);
-	if (foreign) {
+	if (!c->may_submit || (c->commands_only && k->class != KIND_COMMAND)) {
 		snprintf(why, size, "this daemon runs as root and takes %s of other users",
 			 b->config->drop_to_client ? "only commands (exec)" : "no jobs");
 		return ERR_NOT_ALLOWED;
@@ -121,7 +119,7 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s)
 		return -ENOMEM;
 	}
 	struct job *job = job_at(&b->jobs, index);
-	uint64_t now_ns = clock_now();
+	uint64_t now_ns = broker_now(b, s->submitted_ns);
 	job->tag = s->tag;
 	job->received_ns = now_ns;
 	/* The client's clock is the machine's; one that claims the future is cut. */

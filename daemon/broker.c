@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,14 @@
 
 #define SOCKETS_EVERY_NS (100 * NS_PER_US) /* sockets are looked at this often while busy */
 #define LOOK_AGAIN_US    300 /* for jobs that wait behind a long one */
+
+uint64_t
+broker_now(struct broker *b, uint64_t seen_ns)
+{
+	if (seen_ns > b->now_ns)
+		b->now_ns = clock_now();
+	return b->now_ns;
+}
 
 /* ---- the supervisor ---- */
 
@@ -211,6 +220,7 @@ sleep_once(struct broker *b)
 	wake_disarm(&b->board->broker);
 	clients_disarm(b);
 	b->now_ns = clock_now();
+	b->wall_offset_ns = clock_wall() - b->now_ns;
 }
 
 static void
@@ -234,6 +244,7 @@ run(struct broker *b)
 		if (b->now_ns - sockets_ns > SOCKETS_EVERY_NS) {
 			sockets_ns = b->now_ns;
 			look_at_sockets(b);
+			b->wall_offset_ns = clock_wall() - b->now_ns;
 		}
 	}
 }
@@ -247,8 +258,12 @@ open_pools(struct broker *b)
 		p->config = &b->config->pools[i];
 		p->index = i;
 		p->wanted = p->config->workers;
+		snprintf(p->executor_name, sizeof(p->executor_name), "%s",
+			 p->config->executor->name);
 		queue_init(p);
 	}
+	for (unsigned i = 0; i < kind_count; i++)
+		snprintf(b->kind_names[i], sizeof(b->kind_names[i]), "%s", kinds[i]->name);
 }
 
 static int
@@ -278,6 +293,7 @@ open_all(struct broker *b)
 	const char *why = "";
 
 	b->started_ns = b->now_ns = clock_now();
+	b->wall_offset_ns = clock_wall() - b->now_ns;
 	open_pools(b);
 	LIST_INIT(&b->watchers);
 	int r = jobs_init(&b->jobs, b->config->max_jobs, b->config->max_job_bytes);

@@ -56,6 +56,8 @@ struct client {
 	struct event *readable;
 	struct identity who;
 	enum access access;
+	bool may_submit; /* of identity.h, asked once: they cost system calls */
+	bool commands_only;
 	bool greeted;
 	bool active;
 	bool doomed; /* to be closed at the end of this turn */
@@ -108,6 +110,7 @@ struct pool {
 	uint64_t ended[JOB_STATE_COUNT];
 	struct crew *crew[WORKERS_MAX]; /* NULL: never seen */
 	unsigned crew_count; /* slots seen */
+	char executor_name[HISTORY_NAME]; /* padded, for history entries */
 	unsigned turn; /* where the search for a worker begins */
 	uint64_t estimate_ns[KINDS_MAX]; /* run time by kind; 0: not known */
 	uint64_t nonempty[(LEVELS + 63) / 64];
@@ -130,7 +133,8 @@ struct broker {
 	struct board *board;
 	struct event_base *base;
 	uint64_t started_ns;
-	uint64_t now_ns; /* clock at the start of this turn */
+	uint64_t now_ns; /* clock, read once a turn: see broker_now() */
+	uint64_t wall_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
 	bool draining;
 	bool drain_hard; /* what still runs is being ended */
 	bool drained_said;
@@ -149,6 +153,7 @@ struct broker {
 	struct event *deadline;
 	uint64_t deadline_ns; /* when the timer fires; 0: not armed */
 	struct history history;
+	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
 	uint64_t ended[JOB_STATE_COUNT];
 	unsigned char *scratch; /* one record from a lane */
@@ -157,6 +162,11 @@ struct broker {
 };
 
 /* broker.c */
+/* The time of this turn, but never before `seen_ns`, which another process saw already.  A
+ * turn is microseconds long when jobs come one by one; with thousands in flight all jobs of
+ * a turn share its time (docs: pyprep-timings), for a clock read costs as much as a tenth of
+ * a job. */
+uint64_t broker_now(struct broker *b, uint64_t seen_ns);
 int supervisor_tell(struct broker *b, unsigned type, const void *body);
 
 /* clients.c */

@@ -605,6 +605,8 @@ welcome_socket(struct broker *b, int socket)
 		.fd = take_fd(&fd),
 		.who = who,
 		.access = access,
+		.may_submit = identity_may_submit(b->config, &who),
+		.commands_only = identity_commands_only(b->config, &who),
 		.since_ns = b->now_ns,
 		.first_job = JOB_NONE,
 		.held_head = JOB_NONE,

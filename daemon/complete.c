@@ -74,13 +74,13 @@ remember(struct broker *b, const struct receipt *receipt, const void *result, co
 	if (e == NULL)
 		return;
 
-	const struct pool_config *pool = b->pools[receipt->pool].config;
 	uint32_t result_length = receipt->outcome.result_length;
 	uint32_t message_length = receipt->outcome.message_length;
 	e->receipt = *receipt;
-	snprintf(e->kind, sizeof(e->kind), "%s", kinds[receipt->kind]->name);
-	snprintf(e->pool, sizeof(e->pool), "%s", pool->name);
-	snprintf(e->executor, sizeof(e->executor), "%s", pool->executor->name);
+	const struct pool *p = &b->pools[receipt->pool];
+	memcpy(e->kind, b->kind_names[receipt->kind], sizeof(e->kind));
+	memcpy(e->pool, p->config->name, sizeof(e->pool));
+	memcpy(e->executor, p->executor_name, sizeof(e->executor));
 	/* A cut msgpack value is none: a result that does not fit is not kept. */
 	if (result_length > HISTORY_TAIL)
 		result_length = 0;
@@ -122,8 +122,8 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	receipt_of(b, job, &receipt);
 	receipt.outcome = *outcome;
 	receipt.flags = flags;
-	receipt.returned_ns = clock_now();
-	receipt.ended_wall_ns = clock_wall();
+	receipt.returned_ns = broker_now(b, outcome->ended_ns);
+	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
 	job_change(b, job, outcome->state);
 	remember(b, &receipt, result, message);
 	if (!(job->flags & JOB_NO_CLIENT)) {

@@ -69,7 +69,7 @@ choose(struct pool *p, const struct job *job, uint64_t estimate)
 /* ---- handing out ---- */
 
 static bool
-send_job(struct broker *b, struct pool *p, struct crew *w, uint32_t index)
+send_job(struct broker *b, struct crew *w, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	struct client *c = job->flags & JOB_NO_CLIENT ? NULL : b->clients[job->client];
@@ -82,10 +82,10 @@ send_job(struct broker *b, struct pool *p, struct crew *w, uint32_t index)
 		.gid = job->gid,
 		.kind = job->kind,
 		.attempt = job->attempt,
-		.flags = c != NULL && identity_commands_only(b->config, &c->who) ?
-				 RUN_DROP_TO_USER :
-				 0,
+		.flags = c != NULL && c->commands_only ? RUN_DROP_TO_USER : 0,
 	};
+	/* Before it is published: the worker may have started when we are back. */
+	job->handed_ns = b->now_ns;
 	int ticket = link_send_run(&w->link, &run, job_args(job), job->args_length,
 				   context ? c->context : NULL, context ? c->context_length : 0);
 	if (ticket < 0)
@@ -93,10 +93,8 @@ send_job(struct broker *b, struct pool *p, struct crew *w, uint32_t index)
 	w->tickets[ticket] = index;
 	job->slot = w->slot;
 	job->ticket = (uint16_t)ticket;
-	job->handed_ns = clock_now();
 	queue_remove(b, index);
 	job_change(b, job, JOB_RUNNING);
-	(void)p;
 	return true;
 }
 
@@ -105,6 +103,7 @@ send_range(struct broker *b, struct crew *w, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 
+	uint64_t handed_ns = b->now_ns;
 	if (!array_hand_out(b, w, index))
 		return false;
 	queue_remove(b, index);
@@ -112,7 +111,7 @@ send_range(struct broker *b, struct crew *w, uint32_t index)
 		queue_push(b, index);
 	if (job->state == JOB_QUEUED) {
 		job->slot = w->slot;
-		job->handed_ns = clock_now();
+		job->handed_ns = handed_ns;
 		job_change(b, job, JOB_RUNNING);
 	}
 	return true;
@@ -130,7 +129,7 @@ dispatch_pool(struct broker *b, struct pool *p)
 		if (w == NULL)
 			return;
 		uint64_t timeout_ns = job->timeout_ns;
-		if (job->array != NULL ? !send_range(b, w, index) : !send_job(b, p, w, index))
+		if (job->array != NULL ? !send_range(b, w, index) : !send_job(b, w, index))
 			return; /* its ring is full: when a result comes we are here again */
 		w->outstanding++;
 		w->estimate_ns += estimate;

@@ -14,16 +14,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/config.h"
 #include "ipc/receipt.h"
 
 #define HISTORY_PLACES 4096u
+#define HISTORY_NAME   16u
 #define HISTORY_TAIL   160u /* bytes of result and error text kept */
 
 struct history_entry {
 	struct receipt receipt; /* id 0: empty place; lengths are of what is kept */
-	char kind[16];
-	char pool[32];
-	char executor[16];
+	char kind[HISTORY_NAME];
+	char pool[POOL_NAME_MAX + 1];
+	char executor[HISTORY_NAME];
 	unsigned char tail[HISTORY_TAIL]; /* result, then error text */
 };
 
