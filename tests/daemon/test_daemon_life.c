@@ -1,0 +1,115 @@
+/* test_daemon_life.c - a real pyprepd from its start to its end: titles, descriptors, children. */
+#include <criterion/criterion.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/helpers.h"
+
+static struct test_daemon d;
+
+static void
+setup(void)
+{
+	daemon_begin(&d, NULL);
+}
+
+static void
+teardown(void)
+{
+	daemon_end(&d);
+}
+
+TestSuite(daemon_life, .init = setup, .fini = teardown, .timeout = 60);
+
+Test(daemon_life, children_have_titles_and_belong_to_the_supervisor)
+{
+	struct test_status status;
+	char title[128], want[128];
+	cr_assert_eq(daemon_status(&d, &status), 0);
+	cr_assert_eq(status.supervisor, d.pid);
+	cr_assert(process_title(status.supervisor, title, sizeof(title)));
+	cr_assert_str_eq(title, "pyprepd: supervisor");
+	cr_assert(process_title(status.broker, title, sizeof(title)));
+	cr_assert_str_eq(title, "pyprepd: broker");
+	int workers = 0;
+	for (unsigned p = 0; p < status.pool_count; p++)
+		for (unsigned w = 0; w < status.pools[p].worker_count; w++, workers++) {
+			snprintf(want, sizeof(want), "pyprepd: worker %s/%u", status.pools[p].name,
+				 status.pools[p].workers[w].slot);
+			cr_assert(process_title(status.pools[p].workers[w].pid, title,
+						sizeof(title)));
+			cr_assert_str_eq(title, want);
+		}
+	pid_t children[64];
+	cr_assert_eq(list_children(d.pid, children, 64), workers + 1);
+}
+
+Test(daemon_life, runs_a_job_on_every_pool)
+{
+	struct pyprep *p = daemon_connect(&d);
+	struct pyprep_receipt receipt;
+	cr_assert_eq(run_job(p, "sumsq", "cpu", "n=1000", 10000, &receipt), 0);
+	cr_assert_str_eq(receipt.state, "succeeded", "%s", receipt.error_message);
+	cr_assert_eq(receipt_int(&receipt), 332833500);
+	cr_assert_eq(run_job(p, "square", "threads", "x=-7", 10000, &receipt), 0);
+	cr_assert_eq(receipt_int(&receipt), 49);
+	cr_assert_eq(run_job(p, "sleep", "io", "ms=5", 10000, &receipt), 0);
+	cr_assert_str_eq(receipt.state, "succeeded");
+	cr_assert_geq(receipt.run_ns, 5000000);
+	pyprep_close(p);
+}
+
+Test(daemon_life, replaces_a_killed_worker_and_leaves_no_zombie_and_no_descriptor)
+{
+	pid_t broker = daemon_broker(&d);
+	int supervisor_fds = count_fds(d.pid), broker_fds = count_fds(broker);
+	for (int i = 0; i < 20; i++) {
+		pid_t before = daemon_worker(&d, "cpu", 0), now = 0;
+		cr_assert_gt(before, 0);
+		kill(before, SIGKILL);
+		cr_assert(
+			wait_until(5000, (now = daemon_worker(&d, "cpu", 0)) > 0 && now != before),
+			"no replacement after kill %d", i);
+		/* Deaths that come too thick fail the pool: let it do some work between. */
+		struct pyprep *p = daemon_connect(&d);
+		struct pyprep_receipt receipt;
+		for (int k = 0; k < 8; k++)
+			cr_assert_eq(run_job(p, "noop", "cpu", NULL, 5000, &receipt), 0);
+		pyprep_close(p);
+	}
+	cr_assert_eq(daemon_broker(&d), broker, "the broker was harmed");
+	cr_assert(wait_until(2000, count_zombies(d.pid) == 0));
+	cr_assert(wait_until(2000, count_fds(d.pid) <= supervisor_fds), "supervisor: %d, then %d",
+		  supervisor_fds, count_fds(d.pid));
+	cr_assert(wait_until(2000, count_fds(broker) <= broker_fds), "broker: %d, then %d",
+		  broker_fds, count_fds(broker));
+}
+
+Test(daemon_life, ends_when_it_is_told_to_with_status_0_and_soon)
+{
+	pid_t children[64];
+	int n = list_children(d.pid, children, 64);
+	uint64_t start = test_now_ms();
+	int status = daemon_stop(&d, 5000);
+	cr_assert_eq(status, 0, "status %d", status);
+	cr_assert_lt(test_now_ms() - start, 1000);
+	for (int i = 0; i < n; i++)
+		cr_assert_not(process_exists(children[i]));
+}
+
+Test(daemon_life, takes_all_children_along_when_it_is_killed_and_starts_again)
+{
+	pid_t children[64];
+	int n = list_children(d.pid, children, 64);
+	cr_assert_gt(n, 4);
+	kill_and_wait(d.pid, SIGKILL);
+	for (int i = 0; i < n; i++)
+		cr_assert(wait_until(1000, !process_exists(children[i])), "child %d lives",
+			  children[i]);
+	daemon_launch(&d);
+	cr_assert(daemon_wait_ready(&d, 5000));
+}
