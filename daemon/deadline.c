@@ -31,6 +31,9 @@ timeout_of(const struct broker *b, const struct crew *w, uint32_t t)
 
 	if (span_ns == 0)
 		return 0;
+	/* A ticket of an array job is one range of many: the job's time began with the first. */
+	if (w->tickets[t] != ORPHAN && job_at(&b->jobs, w->tickets[t])->array != NULL)
+		return job_at(&b->jobs, w->tickets[t])->handed_ns + span_ns;
 	return (claimed_ns != 0 ? claimed_ns : b->now_ns) + span_ns;
 }
 
