@@ -71,6 +71,7 @@ struct kind {
 	const char *name;
 	enum kind_class class;
 	const char *help; /* one line */
+	const char *home; /* executor of its default pool; NULL: the one made for its class */
 	struct param params[PARAMS_MAX + 1]; /* ends with PARAM_END */
 	/* KIND_CPU */
 	void (*run)(struct call *call);

@@ -30,14 +30,16 @@ find_kind(struct broker *b, const struct request *r, unsigned *ret_index)
 static struct pool *
 default_pool(struct broker *b, const struct kind *k)
 {
-	/* The executor made for the class first, then whichever can. */
 	static const char *const made_for[] = {
 		[KIND_CPU] = "process",
 		[KIND_IO] = "event",
 		[KIND_COMMAND] = "command",
 	};
+	const char *home = k->home != NULL ? k->home : made_for[k->class];
+
+	/* Its own executor first, then whichever can. */
 	for (unsigned i = 0; i < b->pool_count; i++)
-		if (strcmp(b->pools[i].config->executor->name, made_for[k->class]) == 0)
+		if (strcmp(b->pools[i].config->executor->name, home) == 0)
 			return &b->pools[i];
 	for (unsigned i = 0; i < b->pool_count; i++)
 		if (executor_runs(b->pools[i].config->executor, k))

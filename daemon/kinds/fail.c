@@ -81,6 +81,7 @@ const struct kind kind_fail = {
 	.name = "fail",
 	.class = KIND_IO,
 	.help = "go wrong on purpose: an error, an exit or a signal of the worker, or a hang",
+	.home = "process", /* the damage stays with one worker */
 	.params = {
 		[HOW] = { .name = "how", .type = PARAM_ENUM, .fallback = "error",
 			  .choices = "error|exit|signal|hang", .help = "what goes wrong" },
