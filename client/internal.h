@@ -34,6 +34,7 @@ struct target {
 	char *asked_pool; /* NULL: none was named */
 	bool asked_array;
 	char *kind, *pool, *executor;
+	char *paths; /* names of its parameters that are paths, each between commas */
 	bool command; /* the kind's class */
 	uint16_t kind_index, pool_index;
 };

@@ -3,8 +3,10 @@
  * (once per connection and name), parameters packed as msgpack.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/internal.h"
 
@@ -44,6 +46,33 @@ read_index(const msgpack_object *o, uint16_t *ret)
 	return true;
 }
 
+/* The list of names as ",path,other,". */
+static char *
+read_paths(const msgpack_object *o)
+{
+	size_t length = 2;
+	char *paths, *at;
+
+	if (o == NULL || o->type != MSGPACK_OBJECT_ARRAY)
+		return strdup("");
+	for (uint32_t i = 0; i < o->via.array.size; i++)
+		if (o->via.array.ptr[i].type == MSGPACK_OBJECT_STR)
+			length += o->via.array.ptr[i].via.str.size + 1;
+	paths = at = malloc(length);
+	if (paths == NULL)
+		return NULL;
+	*at++ = ',';
+	for (uint32_t i = 0; i < o->via.array.size; i++) {
+		const msgpack_object *name = &o->via.array.ptr[i];
+		if (name->type != MSGPACK_OBJECT_STR)
+			continue;
+		at = mempcpy(at, name->via.str.ptr, name->via.str.size);
+		*at++ = ',';
+	}
+	*at = '\0';
+	return paths;
+}
+
 /* Fill a target from the reply to "resolve". */
 static int
 read_target(void *context, const void *bytes, size_t length)
@@ -60,9 +89,11 @@ read_target(void *context, const void *bytes, size_t length)
 		t->kind = copy_text(map_get(map, "kind_name"));
 		t->pool = copy_text(map_get(map, "pool_name"));
 		t->executor = copy_text(map_get(map, "executor"));
+		t->paths = read_paths(map_get(map, "paths"));
 		if (read_index(map_get(map, "kind"), &t->kind_index) &&
 		    read_index(map_get(map, "pool"), &t->pool_index) && class != NULL &&
-		    t->kind != NULL && t->pool != NULL && t->executor != NULL) {
+		    t->kind != NULL && t->pool != NULL && t->executor != NULL &&
+		    t->paths != NULL) {
 			t->command = strcmp(class, "command") == 0;
 			r = 0;
 		}
@@ -80,6 +111,7 @@ target_free(struct target *t)
 	free(t->kind);
 	free(t->pool);
 	free(t->executor);
+	free(t->paths);
 	free(t);
 }
 
@@ -164,8 +196,41 @@ bad_param(const char *param, const char *kind, struct pyprep_problem *why)
 			   param, kind);
 }
 
+static bool
+is_path(const struct target *target, const char *name, size_t length)
+{
+	const char *at = target->paths;
+
+	while ((at = strchr(at, ',')) != NULL) {
+		at++;
+		if (strncmp(at, name, length) == 0 && at[length] == ',')
+			return true;
+	}
+	return false;
+}
+
+/* The value; of a path the whole one, since the daemon is in another directory. */
+static void
+pack_value(const struct target *target, const char *param, const char *value, msgpack_packer *pk)
+{
+	char cwd[PATH_MAX];
+
+	if (value[0] == '/' || value[0] == '\0' ||
+	    !is_path(target, param, (size_t)(value - 1 - param)) ||
+	    getcwd(cwd, sizeof(cwd)) == NULL) {
+		pack_text(pk, value);
+		return;
+	}
+	size_t before = strlen(cwd), length = strlen(value);
+	msgpack_pack_str(pk, before + 1 + length);
+	msgpack_pack_str_body(pk, cwd, before);
+	msgpack_pack_str_body(pk, "/", 1);
+	msgpack_pack_str_body(pk, value, length);
+}
+
 static int
-pack_params(const struct pyprep_job *job, msgpack_packer *pk, struct pyprep_problem *why)
+pack_params(const struct pyprep_job *job, const struct target *target, msgpack_packer *pk,
+	    struct pyprep_problem *why)
 {
 	size_t count = 0, words = 0;
 
@@ -180,7 +245,7 @@ pack_params(const struct pyprep_job *job, msgpack_packer *pk, struct pyprep_prob
 		if (equals == NULL || equals == param)
 			return bad_param(param, job->kind, why);
 		msgpack_pack_str_with_body(pk, param, (size_t)(equals - param));
-		pack_text(pk, equals + 1);
+		pack_value(target, param, equals + 1, pk);
 	}
 	if (job->argv != NULL) {
 		pack_text(pk, "argv");
@@ -242,18 +307,18 @@ pyprep_prepare(struct pyprep *p, const struct pyprep_job *job, struct pyprep_pre
 	msgpack_packer pk;
 
 	int r = check_job(job, why);
+	if (r == 0)
+		r = target_get(p, job, &target, why);
 	if (r < 0)
 		return r;
 	msgpack_sbuffer_init(&params);
 	msgpack_packer_init(&pk, &params, msgpack_sbuffer_write);
-	r = pack_params(job, &pk, why);
+	r = pack_params(job, target, &pk, why);
 	if (r == 0 && params.size > p->payload_max)
 		r = problem_set(why, -EMSGSIZE, "too_large", job_error_exit(ERR_TOO_LARGE),
 				"the parameters take %zu bytes; the daemon takes at most %u per "
 				"job: pass large data in a file and its path as the parameter",
 				params.size, p->payload_max);
-	if (r == 0)
-		r = target_get(p, job, &target, why);
 	if (r == 0 && target->command)
 		r = context_send(p, why);
 	if (r == 0)

@@ -145,6 +145,12 @@ print_expected(const struct param *param, char *buffer, size_t size)
 		snprintf(buffer, size, "text of %" PRId64 " to %" PRId64 " bytes without NUL",
 			 param->low, param->high);
 		break;
+	case PARAM_PATH:
+		snprintf(buffer, size,
+			 "an absolute path (the daemon is in another directory than you) of %" PRId64
+			 " to %" PRId64 " bytes",
+			 param->low, param->high);
+		break;
 	case PARAM_LIST:
 		snprintf(buffer, size, "a list of %" PRId64 " to %" PRId64 " texts without NUL",
 			 param->low, param->high);
@@ -267,7 +273,8 @@ pack_text(struct packing *p, const struct param *param, unsigned index, const st
 	if (v->type != VALUE_TEXT)
 		return refuse_value(p, ERR_BAD_TYPE, param, v);
 	if (v->length < param->low || v->length > param->high ||
-	    memchr(v->text, '\0', v->length) != NULL)
+	    memchr(v->text, '\0', v->length) != NULL ||
+	    (param->type == PARAM_PATH && (v->length == 0 || v->text[0] != '/')))
 		return refuse_value(p, ERR_OUT_OF_RANGE, param, v);
 	uint32_t offset = p->out->length;
 	if (!append(p->out, v->text, v->length))
@@ -314,6 +321,7 @@ pack_value(struct packing *p, unsigned index, const struct value *v, struct unpa
 	case PARAM_FLAG:
 		return pack_flag(p, param, index, v);
 	case PARAM_TEXT:
+	case PARAM_PATH:
 		return pack_text(p, param, index, v);
 	case PARAM_LIST:
 		return pack_list(p, param, index, v, u);
@@ -499,6 +507,7 @@ print_one(const struct param *param, unsigned index, const void *packed, char *b
 		snprintf(buffer, size, "%s", args_int(packed, index) != 0 ? "true" : "false");
 		break;
 	case PARAM_TEXT:
+	case PARAM_PATH:
 		snprintf(buffer, size, "%s", args_text(packed, index, NULL));
 		break;
 	case PARAM_LIST:

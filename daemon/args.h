@@ -11,7 +11,7 @@
  *   PARAM_ENUM  index of the choice  PARAM_LIST  offset << 32 | count; strings, each
  *   PARAM_FLAG  0 or 1                           NUL-terminated, one after the other
  *
- * Offsets count from the start of the packed form.
+ * PARAM_PATH is packed as TEXT.  Offsets count from the start of the packed form.
  */
 #ifndef PYPREP_DAEMON_ARGS_H
 #define PYPREP_DAEMON_ARGS_H
@@ -23,12 +23,20 @@
 
 #define PARAMS_MAX 8
 
-enum param_type { PARAM_END, PARAM_INT, PARAM_ENUM, PARAM_FLAG, PARAM_TEXT, PARAM_LIST };
+enum param_type {
+	PARAM_END,
+	PARAM_INT,
+	PARAM_ENUM,
+	PARAM_FLAG,
+	PARAM_TEXT,
+	PARAM_PATH, /* a TEXT that is an absolute path; clients complete a relative one */
+	PARAM_LIST,
+};
 
 struct param {
 	const char *name;
 	enum param_type type;
-	int64_t low, high; /* INT: range; TEXT: bytes; LIST: entries */
+	int64_t low, high; /* INT: range; TEXT, PATH: bytes; LIST: entries */
 	const char *fallback; /* the default, as text; NULL: must be given */
 	const char *choices; /* ENUM: "naive|memo|lru" */
 	const char *help; /* with its unit */

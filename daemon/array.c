@@ -310,6 +310,14 @@ array_stop(struct broker *b, uint32_t index, enum job_cause reason)
 		a->next = a->high;
 		a->back_count = 0;
 	}
+	/* A range that is taken back leaves the list; with the last one the job is completed. */
+	for (uint32_t i = a->range_count, left; i-- > 0;) {
+		struct crew *w = b->pools[job->pool].crew[a->ranges[i].slot];
+		left = a->range_count;
+		ticket_stop(b, w, a->ranges[i].ticket, reason);
+		if (left == 1 && !crew_has(b, w, index))
+			return true;
+	}
 	bool last = a->range_count == 0;
 	complete_if_last(b, index);
 	return last;

@@ -91,7 +91,8 @@ struct crew { /* one worker */
 	uint32_t pid, generation, restarts;
 	uint32_t outstanding; /* tickets out */
 	uint64_t estimate_ns; /* of them */
-	uint64_t stop_by_ns; /* to be killed then; 0: not */
+	uint32_t stopping; /* ... of which are to end: JOB_STOPPING, or of an earlier broker */
+	uint64_t stop_by_ns; /* to be killed then, unless they have ended; 0: not */
 	uint64_t jobs; /* ended here */
 	struct link_broker link;
 	uint32_t tickets[LINK_TICKETS]; /* job of each ticket, or JOB_NONE, ORPHAN */
@@ -209,8 +210,8 @@ unsigned dispatch_results(struct broker *b);
 void dispatch_jobs(struct broker *b);
 bool dispatch_pending(struct broker *b); /* is something in a link, right before sleeping */
 void dispatch_wake(struct broker *b);
-/* Take one job back from its worker if it has not started; a stopping one is completed. */
-bool job_taken_back(struct broker *b, struct crew *w, uint32_t index);
+/* Take a ticket's job back from its worker if it has not started; a stopping one is completed. */
+bool ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket);
 /* Before sleeping: move what waits behind a long job to idle workers.  True when something
  * moved; *ret_look_again when it is too early to say. */
 bool dispatch_rebalance(struct broker *b, bool *ret_look_again);
@@ -244,6 +245,8 @@ void deadline_open(struct broker *b);
 void deadline_at(struct broker *b, uint64_t when_ns);
 /* End a job: at once when it is queued, by the worker or by the worker's death when it runs. */
 void job_stop(struct broker *b, uint32_t index, enum job_cause reason);
+/* The same for one ticket of a job that is JOB_STOPPING already. */
+void ticket_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause reason);
 
 /* complete.c: every change of a job's state passes through job_change(). */
 void job_enter(struct broker *b, struct job *job); /* it is new, and queued */

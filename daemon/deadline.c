@@ -115,14 +115,16 @@ deadline_at(struct broker *b, uint64_t when_ns)
 	evtimer_add(b->deadline, &tv);
 }
 
-static void
-stop_running(struct broker *b, struct crew *w, struct job *job, enum job_cause reason)
+void
+ticket_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause reason)
 {
 	const struct pool_config *pool = b->pools[w->pool].config;
 	uint64_t patience_ns = reason == CAUSE_TIMEOUT ? 0 : CANCEL_PATIENCE_NS;
 
-	if (pool->executor->stops_alone &&
-	    link_send_stop(&w->link, job->ticket, reason) == 0) {
+	w->stopping++;
+	if (ticket_taken_back(b, w, ticket))
+		return;
+	if (pool->executor->stops_alone && link_send_stop(&w->link, ticket, reason) == 0) {
 		w->touched = true;
 		patience_ns = pool->grace_ns + STOP_SLACK_NS;
 	}
@@ -151,7 +153,5 @@ job_stop(struct broker *b, uint32_t index, enum job_cause reason)
 	}
 	job->flags |= JOB_STOPPING;
 	job->stop = (uint8_t)reason;
-	struct crew *w = crew_of(b, job);
-	if (!job_taken_back(b, w, index))
-		stop_running(b, w, job, reason);
+	ticket_stop(b, crew_of(b, job), job->ticket, reason);
 }

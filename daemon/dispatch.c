@@ -179,11 +179,13 @@ settle(struct broker *b, struct crew *w, uint32_t ticket)
 
 	w->tickets[ticket] = JOB_NONE;
 	w->outstanding--;
-	uint64_t estimate = index == ORPHAN ? 0 : estimate_of(p, job_at(&b->jobs, index));
+	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);
+	uint64_t estimate = job == NULL ? 0 : estimate_of(p, job);
 	w->estimate_ns = w->outstanding == 0 || estimate > w->estimate_ns ?
 				 0 :
 				 w->estimate_ns - estimate;
-	if (w->outstanding == 0)
+	/* What had to end has ended: the others on this worker are left in peace. */
+	if ((job == NULL || (job->flags & JOB_STOPPING)) && --w->stopping == 0)
 		w->stop_by_ns = 0;
 }
 
@@ -333,10 +335,8 @@ back_to_queue(struct broker *b, struct crew *w, uint32_t ticket)
 }
 
 bool
-job_taken_back(struct broker *b, struct crew *w, uint32_t index)
+ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket)
 {
-	uint32_t ticket = job_at(&b->jobs, index)->ticket;
-
 	if (!link_reclaim(&w->link, ticket))
 		return false;
 	back_to_queue(b, w, ticket);
@@ -452,6 +452,7 @@ adopt(struct broker *b, struct crew *w)
 			continue;
 		w->tickets[t] = ORPHAN;
 		w->outstanding++;
+		w->stopping++;
 		running = true;
 		if (b->pools[w->pool].config->executor->stops_alone)
 			(void)link_send_stop(&w->link, t, CAUSE_CANCELLED);

@@ -131,7 +131,8 @@ check_param(const struct kind *kind, unsigned index, char *why, size_t size)
 		return lacks(kind, why, size, "lacks a type for %s", param->name);
 	if (param->type == PARAM_ENUM && (param->choices == NULL || param->choices[0] == '\0'))
 		return lacks(kind, why, size, "lacks the choices of %s", param->name);
-	if ((param->type == PARAM_INT || param->type == PARAM_TEXT || param->type == PARAM_LIST) &&
+	if ((param->type == PARAM_INT || param->type == PARAM_TEXT ||
+	     param->type == PARAM_PATH || param->type == PARAM_LIST) &&
 	    param->low >= param->high)
 		return lacks(kind, why, size, "lacks a range for %s", param->name);
 	for (unsigned i = 0; i < index; i++)

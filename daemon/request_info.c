@@ -22,8 +22,8 @@ find_kind(struct broker *b, const struct request *r, unsigned *ret_index)
 		names[i] = kinds[i]->name;
 	const char *near = nearest_name(name, names, kind_count);
 	request_error(b, r, ERR_UNKNOWN_KIND,
-		      "there is no kind \"%s\"%s%s%s; `pyprepctl kinds` lists them", name,
-		      near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+		      "there is no kind \"%s\"%s%s%s `pyprepctl kinds` lists them", name,
+		      near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : ";");
 	return NULL;
 }
 
@@ -74,6 +74,21 @@ pool_for(struct broker *b, const struct request *r, const struct kind *k)
 	return NULL;
 }
 
+/* Which parameters are paths: the client completes them from where it stands. */
+static void
+reply_paths(struct reply *a, const struct kind *k)
+{
+	unsigned count = 0, params = kind_param_count(k);
+
+	for (unsigned i = 0; i < params; i++)
+		count += k->params[i].type == PARAM_PATH;
+	reply_key(a, "paths");
+	msgpack_pack_array(&a->pack, count);
+	for (unsigned i = 0; i < params; i++)
+		if (k->params[i].type == PARAM_PATH)
+			reply_string(a, k->params[i].name);
+}
+
 void
 verb_resolve(struct broker *b, const struct request *r)
 {
@@ -84,7 +99,7 @@ verb_resolve(struct broker *b, const struct request *r)
 
 	if (p == NULL)
 		return;
-	reply_begin(&a, 7);
+	reply_begin(&a, 8);
 	reply_uint(&a, "kind", index);
 	reply_uint(&a, "pool", p->index);
 	reply_text(&a, "kind_name", k->name);
@@ -92,6 +107,7 @@ verb_resolve(struct broker *b, const struct request *r)
 	reply_text(&a, "executor", p->config->executor->name);
 	reply_text(&a, "class", kind_class_text(k->class));
 	reply_flag(&a, "array", k->item != NULL);
+	reply_paths(&a, k);
 	reply_send(b, r, &a, 0);
 }
 
@@ -100,7 +116,7 @@ verb_resolve(struct broker *b, const struct request *r)
 static const char *
 param_type_text(enum param_type type)
 {
-	static const char *const text[] = { "", "int", "choice", "flag", "text", "list" };
+	static const char *const text[] = { "", "int", "choice", "flag", "text", "path", "list" };
 	return text[type];
 }
 

@@ -172,8 +172,8 @@ request_pool(struct broker *b, const struct request *r)
 			return &b->pools[i];
 	}
 	const char *near = nearest_name(name, names, b->pool_count);
-	request_error(b, r, ERR_UNKNOWN_POOL, "there is no pool \"%s\"%s%s%s; `pyprepctl pools` lists them",
-		      name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	request_error(b, r, ERR_UNKNOWN_POOL, "there is no pool \"%s\"%s%s%s `pyprepctl pools` lists them",
+		      name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : ";");
 	return NULL;
 }
 

@@ -362,7 +362,7 @@ static int
 runner_open(struct runner *r, struct worker *w)
 {
 	*r = (struct runner){ .worker = w };
-	backlog_init(&r->backlog);
+	aside_init(&r->aside);
 	r->devnull = open_devnull();
 	if (r->devnull < 0)
 		return r->devnull;
@@ -384,7 +384,7 @@ runner_close(struct runner *r)
 {
 	starter_close(&r->starter);
 	context_free(&r->context);
-	backlog_free(&r->backlog);
+	aside_free(&r->aside);
 	close(r->signals);
 	close(r->devnull);
 }
@@ -395,7 +395,7 @@ run_backlog(struct runner *r)
 {
 	struct run_request *q;
 
-	while (!r->ordered_out && !r->spoilt && (q = backlog_pop(&r->backlog)) != NULL) {
+	while (!r->ordered_out && !r->spoilt && (q = aside_pop(&r->aside)) != NULL) {
 		if (link_claim(&r->worker->link, &q->run))
 			run_request(r, q);
 		free(q);

@@ -217,7 +217,7 @@ watch_requests(struct runner *r, struct run *c)
 	while ((record = ring_peek(&l->requests)) != NULL) {
 		const void *body = record->body;
 		if (record->type == MSG_RUN) {
-			int e = backlog_push(&r->backlog, body, record->length);
+			int e = aside_push(&r->aside, body, record->length);
 			if (e < 0)
 				refuse(r, body, e);
 		} else if (record->type == MSG_STOP) {

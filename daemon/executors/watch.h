@@ -19,7 +19,7 @@
 
 #include "daemon/context.h"
 #include "daemon/executor.h"
-#include "daemon/executors/backlog.h"
+#include "daemon/executors/aside.h"
 #include "daemon/executors/output.h"
 #include "daemon/executors/program.h"
 
@@ -27,7 +27,7 @@
 struct runner {
 	struct worker *worker;
 	struct starter starter;
-	struct backlog backlog;
+	struct aside aside;
 	struct context context; /* of a command whose client gave none */
 	pid_t supervisor;
 	int signals; /* signalfd: SIGCHLD, SIGTERM */

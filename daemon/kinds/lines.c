@@ -130,7 +130,7 @@ const struct kind kind_lines = {
 	.class = KIND_CPU,
 	.help = "count lines, words and bytes of a file, in constant memory or loading it all",
 	.params = {
-		[PATH] = { .name = "path", .type = PARAM_TEXT, .low = 1, .high = FILE_PATH_MAX,
+		[PATH] = { .name = "path", .type = PARAM_PATH, .low = 1, .high = FILE_PATH_MAX,
 			   .help = "the file; absolute" },
 		[MODE] = { .name = "mode", .type = PARAM_ENUM, .fallback = "stream",
 			   .choices = "stream|whole", .help = "a piece at a time, or all at once" },

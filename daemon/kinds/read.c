@@ -119,7 +119,7 @@ const struct kind kind_read = {
 	.class = KIND_IO,
 	.help = "read a file in pieces from the event loop: bytes and FNV-1a checksum",
 	.params = {
-		[PATH] = { .name = "path", .type = PARAM_TEXT, .low = 1, .high = FILE_PATH_MAX,
+		[PATH] = { .name = "path", .type = PARAM_PATH, .low = 1, .high = FILE_PATH_MAX,
 			   .help = "the file; absolute" },
 	},
 	.start = read_start,

@@ -1,12 +1,12 @@
 /*
- * backlog.h - requests that arrived while a command runs.
+ * aside.h - requests that arrived while a command runs.
  *
  * The worker reads its ring then too, for a MSG_STOP; a MSG_RUN in front of it is put aside
  * here, not claimed: the broker may still take it back, and it is not charged with the worker's
  * death.
  */
-#ifndef PYPREP_DAEMON_EXECUTORS_BACKLOG_H
-#define PYPREP_DAEMON_EXECUTORS_BACKLOG_H
+#ifndef PYPREP_DAEMON_EXECUTORS_ASIDE_H
+#define PYPREP_DAEMON_EXECUTORS_ASIDE_H
 
 #include <stdint.h>
 
@@ -19,19 +19,19 @@ struct run_request {
 	_Alignas(16) unsigned char tail[]; /* arguments, context */
 };
 
-struct backlog {
+struct aside {
 	struct run_request *first;
 	struct run_request **last;
 };
 
-void backlog_init(struct backlog *b);
-void backlog_free(struct backlog *b);
+void aside_init(struct aside *b);
+void aside_free(struct aside *b);
 
 /* Put a MSG_RUN aside; `length` counts body and tail.  0; -EPROTO: its lengths contradict each
  * other; -ENOMEM. */
-int backlog_push(struct backlog *b, const struct run_body *run, uint32_t length);
+int aside_push(struct aside *b, const struct run_body *run, uint32_t length);
 
 /* The oldest, the caller's to free(), or NULL. */
-struct run_request *backlog_pop(struct backlog *b);
+struct run_request *aside_pop(struct aside *b);
 
 #endif

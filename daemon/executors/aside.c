@@ -1,27 +1,27 @@
-/* backlog.c - see backlog.h */
-#include "daemon/executors/backlog.h"
+/* aside.c - see aside.h */
+#include "daemon/executors/aside.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 void
-backlog_init(struct backlog *b)
+aside_init(struct aside *b)
 {
 	b->first = NULL;
 	b->last = &b->first;
 }
 
 void
-backlog_free(struct backlog *b)
+aside_free(struct aside *b)
 {
 	struct run_request *r;
-	while ((r = backlog_pop(b)) != NULL)
+	while ((r = aside_pop(b)) != NULL)
 		free(r);
 }
 
 int
-backlog_push(struct backlog *b, const struct run_body *run, uint32_t length)
+aside_push(struct aside *b, const struct run_body *run, uint32_t length)
 {
 	if (length < sizeof(*run) ||
 	    (uint64_t)run->args_length + run->context_length != length - sizeof(*run))
@@ -39,7 +39,7 @@ backlog_push(struct backlog *b, const struct run_body *run, uint32_t length)
 }
 
 struct run_request *
-backlog_pop(struct backlog *b)
+aside_pop(struct aside *b)
 {
 	struct run_request *r = b->first;
 
