@@ -286,8 +286,10 @@ array_range_lost(struct broker *b, struct crew *w, uint32_t index, uint32_t tick
 
 	if (range == NULL)
 		return;
-	a->sum.cause = CAUSE_WORKER_DIED;
-	note_failure(a, range, why);
+	if (range->next < range->high) { /* else it died between its last item and saying so */
+		a->sum.cause = CAUSE_WORKER_DIED;
+		note_failure(a, range, why);
+	}
 	drop_range(a, range);
 	complete_if_last(b, index);
 }
@@ -311,11 +313,11 @@ array_stop(struct broker *b, uint32_t index, enum job_cause reason)
 		a->back_count = 0;
 	}
 	/* A range that is taken back leaves the list; with the last one the job is completed. */
-	for (uint32_t i = a->range_count, left; i-- > 0;) {
-		struct crew *w = b->pools[job->pool].crew[a->ranges[i].slot];
-		left = a->range_count;
-		ticket_stop(b, w, a->ranges[i].ticket, reason);
-		if (left == 1 && !crew_has(b, w, index))
+	const uint64_t id = job->id;
+	struct crew *const *crew = b->pools[job->pool].crew;
+	for (uint32_t i = a->range_count; i-- > 0;) {
+		ticket_stop(b, crew[a->ranges[i].slot], a->ranges[i].ticket, reason);
+		if (jobs_find(&b->jobs, id) == JOB_NONE)
 			return true;
 	}
 	bool last = a->range_count == 0;

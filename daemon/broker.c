@@ -178,8 +178,9 @@ turn(struct broker *b)
 	unsigned results = dispatch_results(b);
 	unsigned n = results + clients_poll(b);
 
-	if (results > 0 && b->stalled_clients > 0)
+	if (b->room_made && b->stalled_clients > 0)
 		clients_room(b);
+	b->room_made = false;
 	dispatch_jobs(b);
 	dispatch_wake(b);
 	clients_flush(b);
@@ -187,7 +188,8 @@ turn(struct broker *b)
 		struct empty_body empty = { 0 };
 		b->drained_said = supervisor_tell(b, MSG_DRAINED, &empty) == 0;
 	}
-	return n;
+	/* Whoever waits for room must not be slept over. */
+	return n + (b->room_made && b->stalled_clients > 0);
 }
 
 /* Once round, without sleeping.  EVLOOP_NONBLOCK alone goes round as long as anything is

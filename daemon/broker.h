@@ -148,6 +148,7 @@ struct broker {
 	struct client_list active;
 	struct event *listening, *listen_again;
 	bool someone_doomed;
+	bool room_made; /* a job has left the table in this turn */
 	uint32_t stalled_clients;
 	LIST_HEAD(, watcher) watchers;
 	struct event *control, *bell, *look_again;

@@ -223,6 +223,8 @@ flush_replies(struct broker *b, struct client *c)
 		c->backlog_bytes -= p->length;
 		free(p);
 	}
+	if (!client_is_held(c))
+		queue_release_held(b, c);
 	watch_socket(b, c, false);
 }
 

@@ -110,6 +110,7 @@ forget(struct broker *b, uint32_t index)
 		c->jobs--;
 	}
 	jobs_remove(&b->jobs, index);
+	b->room_made = true;
 }
 
 void

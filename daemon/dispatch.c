@@ -122,6 +122,8 @@ dispatch_pool(struct broker *b, struct pool *p)
 {
 	uint32_t index;
 
+	if (p->state == POOL_FAILED)
+		pool_failed(b, p); /* what came back from its last workers */
 	while (p->state == POOL_RUNNING && (index = queue_peek(b, p)) != JOB_NONE) {
 		struct job *job = job_at(&b->jobs, index);
 		uint64_t estimate = estimate_of(p, job);
