@@ -61,6 +61,8 @@ fit_environment(const char **env, size_t count, size_t room)
 		ssize_t out = longest(env, count, false);
 		if (out < 0)
 			out = longest(env, count, true);
+		if (out < 0)
+			break;
 		total -= strlen(env[out]) + ENTRY_EXTRA;
 		env[out] = env[--count];
 	}

@@ -309,7 +309,7 @@ pyprep_prepare(struct pyprep *p, const struct pyprep_job *job, struct pyprep_pre
 	int r = check_job(job, why);
 	if (r == 0)
 		r = target_get(p, job, &target, why);
-	if (r < 0)
+	if (r < 0 || target == NULL)
 		return r;
 	msgpack_sbuffer_init(&params);
 	msgpack_packer_init(&pk, &params, msgpack_sbuffer_write);

@@ -520,7 +520,7 @@ config_load(struct config *c, const char *path, char *why, size_t why_size)
 	size_t length = 0;
 
 	int r = read_text(path, &text, &length, why, why_size);
-	if (r < 0)
+	if (r < 0 || text == NULL)
 		return r;
 	if (check_text(&l, text, length))
 		parse_text(&l, text);

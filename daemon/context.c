@@ -99,7 +99,8 @@ check_env(const msgpack_object *o, uint64_t *ret_length, char *why, size_t why_s
 static unsigned char *
 put(unsigned char *at, struct text t)
 {
-	memcpy(at, t.bytes, t.length);
+	if (t.length > 0)
+		memcpy(at, t.bytes, t.length);
 	at[t.length] = '\0';
 	return at + t.length + 1;
 }

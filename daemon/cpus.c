@@ -179,7 +179,7 @@ static unsigned
 quota_of_tree(const char *root, bool v2)
 {
 	char group[PATH_MAX], mount[PATH_MAX], top[PATH_MAX];
-	const char *below = group;
+	const char *below;
 
 	if (!own_group(root, v2, group, sizeof(group)) ||
 	    !find_mount(root, v2, mount, top, sizeof(mount)))

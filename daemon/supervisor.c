@@ -396,7 +396,7 @@ static int
 make_board(struct board **ret)
 {
 	scoped_fd fd = -1;
-	void *base;
+	void *base = NULL;
 	int r = segment_create("pyprep-board", sizeof(struct board), &fd);
 
 	if (r == 0)

@@ -154,7 +154,9 @@ cause_text(const struct pyprep_receipt *receipt, char *buffer, size_t size)
 static json_t *
 json_of_text(const char *text)
 {
-	json_t *json = text ? json_string(text) : json_null();
+	if (!text)
+		return json_null();
+	json_t *json = json_string(text);
 	return json ? json : json_of_bytes(text, strlen(text));
 }
 

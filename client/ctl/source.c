@@ -22,8 +22,10 @@ next_number(struct source *s, const char **ret)
 static enum source_state
 next_line(struct source *s, const char **ret)
 {
-	char *line = s->buffer ? s->buffer + s->start : NULL;
-	char *newline = line ? memchr(line, '\n', s->length) : NULL;
+	if (!s->buffer)
+		return s->ended ? SOURCE_END : SOURCE_LATER;
+	char *line = s->buffer + s->start;
+	char *newline = memchr(line, '\n', s->length);
 
 	if (!newline && !s->ended)
 		return SOURCE_LATER;
