@@ -35,8 +35,9 @@ check_fields(const struct broker *b, const struct client *c, const struct submit
 		return ERR_OUT_OF_RANGE;
 	}
 	if (tail_length > PAYLOAD_MAX) {
-		snprintf(why, size, "parameters take %u bytes; at most %u are taken: put them into a "
-				    "file and submit its path",
+		snprintf(why, size,
+			 "parameters take %u bytes; at most %u are taken: put them into a "
+			 "file and submit its path",
 			 tail_length, PAYLOAD_MAX);
 		return ERR_TOO_LARGE;
 	}
@@ -59,8 +60,9 @@ check_fields(const struct broker *b, const struct client *c, const struct submit
 		return ERR_SHUTTING_DOWN;
 	}
 	if (p->state == POOL_FAILED) {
-		snprintf(why, size, "pool \"%s\" has failed: its workers die at start; see the log, "
-				    "then `pyprepctl pool resume %s`",
+		snprintf(why, size,
+			 "pool \"%s\" has failed: its workers die at start; see the log, "
+			 "then `pyprepctl pool resume %s`",
 			 p->config->name, p->config->name);
 		return ERR_POOL_FAILED;
 	}
@@ -92,6 +94,23 @@ pack_args(struct broker *b, const struct submit_body *s, const unsigned char *ta
 	enum job_error error = args_pack(k, map.data, map.size, &b->args, why, size);
 	msgpack_sbuffer_destroy(&map);
 	return error;
+}
+
+/* A command travels with its client's context: both have to fit the way to the worker. */
+static enum job_error
+check_length(const struct broker *b, const struct client *c, const struct submit_body *s, char *why,
+	     size_t size)
+{
+	uint32_t context_length = kinds[s->kind]->class == KIND_COMMAND ? c->context_length : 0;
+	uint32_t most = ring_body_max(LINK_REQUEST_BYTES) - (uint32_t)sizeof(struct run_body);
+
+	if (b->args.length + context_length <= most)
+		return ERR_NONE;
+	snprintf(why, size,
+		 "arguments (%u bytes) and environment (%u bytes) are too long: at most %u bytes "
+		 "together; put the arguments into a file, or clear the environment (env -i)",
+		 b->args.length, context_length, most);
+	return ERR_TOO_LARGE;
 }
 
 static void
@@ -153,6 +172,8 @@ admit_record(struct broker *b, struct client *c, unsigned type, const unsigned c
 	enum job_error error = check_fields(b, c, &submit, tail_length, why, sizeof(why));
 	if (error == ERR_NONE)
 		error = pack_args(b, &submit, tail, tail_length, why, sizeof(why));
+	if (error == ERR_NONE)
+		error = check_length(b, c, &submit, why, sizeof(why));
 	if (error != ERR_NONE) {
 		refuse_submit(b, c, &submit, error, why);
 		return 0;

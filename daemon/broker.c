@@ -20,7 +20,7 @@
 #include "ipc/clock.h"
 
 #define SOCKETS_EVERY_NS (100 * NS_PER_US) /* sockets are looked at this often while busy */
-#define LOOK_AGAIN_US    300 /* for jobs that wait behind a long one */
+#define LOOK_AGAIN_US    300               /* for jobs that wait behind a long one */
 
 uint64_t
 broker_now(struct broker *b, uint64_t seen_ns)
@@ -68,6 +68,10 @@ on_pool(struct broker *b, const struct pool_body *body)
 	for (unsigned slot = p->wanted; slot < p->crew_count; slot++)
 		if (p->crew[slot] != NULL && p->crew[slot]->up)
 			crew_retire(b, p->crew[slot]);
+	/* Later the broker knows better whether it is paused: it decides. */
+	if (body->state == POOL_PAUSED && !p->known)
+		p->state = POOL_PAUSED;
+	p->known = true;
 	if (body->state == POOL_FAILED && p->state != POOL_FAILED)
 		pool_failed(b, p);
 	else if (body->state == POOL_RUNNING && p->state == POOL_FAILED)
@@ -110,6 +114,9 @@ on_supervisor_frame(struct broker *b, struct frame_in *in)
 		break;
 	case MSG_WORKER_DOWN:
 		crew_down(b, in->body);
+		if (b->draining) /* what came back from it would wait for a worker that never comes
+				  */
+			cancel_queued(b);
 		break;
 	case MSG_POOL:
 		on_pool(b, in->body);

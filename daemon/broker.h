@@ -32,10 +32,10 @@
 
 #define LEVELS        (2 * PRIORITY_MAX + 1)
 #define KINDS_MAX     64
-#define TINY_NS       20000u /* jobs measured to be shorter than this may be prefetched */
+#define TINY_NS       20000u  /* jobs measured to be shorter than this may be prefetched */
 #define CREDIT_NS     200000u /* ... up to this much work per worker */
 #define CREDIT_JOBS   256u
-#define BACKLOG_HOLD  (1024u * 1024) /* unread bytes after which a client's jobs wait */
+#define BACKLOG_HOLD  (1024u * 1024)      /* unread bytes after which a client's jobs wait */
 #define BACKLOG_LIMIT (64u * 1024 * 1024) /* ... after which it is let go */
 
 /* ---- clients ---- */
@@ -60,16 +60,16 @@ struct client {
 	bool commands_only;
 	bool greeted;
 	bool active;
-	bool doomed; /* to be closed at the end of this turn */
-	bool writing; /* its socket was full: waits to be writable */
-	bool bell_due; /* something was put into its ring in this turn */
+	bool doomed;          /* to be closed at the end of this turn */
+	bool writing;         /* its socket was full: waits to be writable */
+	bool bell_due;        /* something was put into its ring in this turn */
 	uint32_t quiet_turns; /* looks in a row that found nothing */
-	struct lane lane; /* shared is NULL without a lane */
+	struct lane lane;     /* shared is NULL without a lane */
 	void *lane_base;
 	STAILQ_HEAD(, parked) backlog;
 	uint64_t backlog_bytes;
 	STAILQ_HEAD(, parked) replies; /* frames that found no room in the socket */
-	uint32_t first_job; /* its jobs, linked by client_next */
+	uint32_t first_job;            /* its jobs, linked by client_next */
 	uint32_t held_head, held_tail; /* jobs kept out of the queues */
 	uint64_t jobs;
 	struct parked *stalled; /* a submit that waits for room in the table */
@@ -82,18 +82,18 @@ TAILQ_HEAD(client_list, client);
 
 #define ORPHAN (JOB_NONE - 1) /* in tickets: a job of an earlier broker */
 
-struct crew { /* one worker */
-	bool up; /* there is a process and a link */
+struct crew {          /* one worker */
+	bool up;       /* there is a process and a link */
 	bool retiring; /* gets no more jobs; goes when it is idle */
-	bool touched; /* got something in this turn: to be woken */
-	bool leaving; /* the supervisor has been asked to stop it */
+	bool touched;  /* got something in this turn: to be woken */
+	bool leaving;  /* the supervisor has been asked to stop it */
 	uint16_t pool, slot;
 	uint32_t pid, generation, restarts;
 	uint32_t outstanding; /* tickets out */
 	uint64_t estimate_ns; /* of them */
-	uint32_t stopping; /* ... of which are to end: JOB_STOPPING, or of an earlier broker */
-	uint64_t stop_by_ns; /* to be killed then, unless they have ended; 0: not */
-	uint64_t jobs; /* ended here */
+	uint32_t stopping;    /* ... of which are to end: JOB_STOPPING, or of an earlier broker */
+	uint64_t stop_by_ns;  /* to be killed then, unless they have ended; 0: not */
+	uint64_t jobs;        /* ended here */
 	struct link_broker link;
 	uint32_t tickets[LINK_TICKETS]; /* job of each ticket, or JOB_NONE, ORPHAN */
 };
@@ -107,13 +107,14 @@ struct pool {
 	unsigned index;
 	unsigned wanted; /* workers */
 	enum pool_state state;
+	bool known; /* the supervisor has told how it is */
 	uint64_t queued, running;
 	uint64_t ended[JOB_STATE_COUNT];
-	struct crew *crew[WORKERS_MAX]; /* NULL: never seen */
-	unsigned crew_count; /* slots seen */
+	struct crew *crew[WORKERS_MAX];   /* NULL: never seen */
+	unsigned crew_count;              /* slots seen */
 	char executor_name[HISTORY_NAME]; /* padded, for history entries */
-	unsigned turn; /* where the search for a worker begins */
-	uint64_t estimate_ns[KINDS_MAX]; /* run time by kind; 0: not known */
+	unsigned turn;                    /* where the search for a worker begins */
+	uint64_t estimate_ns[KINDS_MAX];  /* run time by kind; 0: not known */
 	uint64_t nonempty[(LEVELS + 63) / 64];
 	struct level levels[LEVELS]; /* index 0 is the highest priority */
 };
@@ -134,7 +135,7 @@ struct broker {
 	struct board *board;
 	struct event_base *base;
 	uint64_t started_ns;
-	uint64_t now_ns; /* clock, read once a turn: see broker_now() */
+	uint64_t now_ns;         /* clock, read once a turn: see broker_now() */
 	uint64_t wall_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
 	bool draining;
 	bool drain_hard; /* what still runs is being ended */
@@ -158,7 +159,7 @@ struct broker {
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
 	uint64_t ended[JOB_STATE_COUNT];
-	unsigned char *scratch; /* one record from a lane */
+	unsigned char *scratch;   /* one record from a lane */
 	struct client *reloading; /* who asked for a reload */
 	uint32_t reload_request;
 };
@@ -177,10 +178,10 @@ void clients_close(struct broker *b);
 /* One look at every active lane; returns how many records came. */
 unsigned clients_poll(struct broker *b);
 bool clients_pending(struct broker *b); /* is something in a lane, right before sleeping */
-void clients_arm(struct broker *b); /* the broker sleeps: active lanes must ring */
+void clients_arm(struct broker *b);     /* the broker sleeps: active lanes must ring */
 void clients_disarm(struct broker *b);
 void clients_flush(struct broker *b); /* end of a turn: bells, goodbyes */
-void clients_room(struct broker *b); /* the table has room again: stalled submits */
+void clients_room(struct broker *b);  /* the table has room again: stalled submits */
 /* Put a record into the client's ring, or behind what waits already.  `parts` are written one
  * after the other. */
 struct part {
@@ -193,6 +194,11 @@ void client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t
 		  const void *map, size_t length);
 void client_refuse(struct client *c, enum job_error error, const char *text);
 bool client_is_held(const struct client *c);
+/* Admit what stands in the client's lane; how much moved.  Before a cancel: what it submitted
+ * earlier must not come later. */
+unsigned client_admit(struct broker *b, struct client *c);
+/* Give the submit up that waits for room, when it has this tag (NULL: any). */
+bool client_drop_stalled(struct broker *b, struct client *c, const uint64_t *tag);
 
 /* admit.c: 0, or -EAGAIN when it has to wait for room, -EPROTO when the record is not one. */
 int admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,
@@ -252,13 +258,12 @@ void ticket_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cau
 /* complete.c: every change of a job's state passes through job_change(). */
 void job_enter(struct broker *b, struct job *job); /* it is new, and queued */
 void job_change(struct broker *b, struct job *job, enum job_state state);
-void job_complete(struct broker *b, uint32_t index, const struct outcome *outcome,
-		  uint32_t flags, const void *result, const void *message);
+void job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, uint32_t flags,
+		  const void *result, const void *message);
 /* ... with what is known when no worker said anything. */
-void job_complete_as(struct broker *b, uint32_t index, enum job_state state,
-		     enum job_cause cause, int32_t value, enum job_error error,
-		     uint32_t flags, const char *message);
-/* A refused submit: a receipt without a job. */
+void job_complete_as(struct broker *b, uint32_t index, enum job_state state, enum job_cause cause,
+		     int32_t value, enum job_error error, uint32_t flags, const char *message);
+/* A refused submit, or one cancelled before it was admitted: a receipt without a job. */
 void refuse_submit(struct broker *b, struct client *c, const struct submit_body *submit,
 		   enum job_error error, const char *message);
 void receipt_of(const struct broker *b, const struct job *job, struct receipt *ret);

@@ -20,11 +20,11 @@
 #include "shm/segment.h"
 
 #define RECORDS_A_TURN  256u /* of one client */
-#define QUIET_TURNS     64u /* looks in vain before a lane has to ring */
+#define QUIET_TURNS     64u  /* looks in vain before a lane has to ring */
 #define FRAMES_AT_ONCE  32u
 #define ACCEPTS_AT_ONCE 16u
-#define PLACES_KEPT     8u /* of max_clients, for operators */
-#define HELLO_NS        NS_PER_S /* silence after which a place may be given away */
+#define PLACES_KEPT     8u                 /* of max_clients, for operators */
+#define HELLO_NS        NS_PER_S           /* silence after which a place may be given away */
 #define REPLIES_MAX     (4u * 1024 * 1024) /* unread reply bytes */
 
 /* ---- what goes to the client ---- */
@@ -229,8 +229,8 @@ flush_replies(struct broker *b, struct client *c)
 }
 
 void
-client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t flags,
-	     const void *map, size_t length)
+client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t flags, const void *map,
+	     size_t length)
 {
 	struct reply_body body = { .number = request, .flags = flags };
 	struct part parts[] = { { &body, sizeof(body) }, { map, (uint32_t)length } };
@@ -272,7 +272,7 @@ make_lane(struct client *c, uint64_t wanted, int *ret_fd)
 {
 	uint64_t capacity = lane_capacity(wanted != 0 ? wanted : LANE_BYTES_DEFAULT);
 	scoped_fd fd = -1;
-	void *base;
+	void *base = NULL;
 
 	int r = segment_create("pyprep-lane", lane_footprint(capacity), &fd);
 	if (r == 0)
@@ -411,6 +411,29 @@ poll_client(struct broker *b, struct client *c)
 	return n;
 }
 
+unsigned
+client_admit(struct broker *b, struct client *c)
+{
+	return c->lane.shared != NULL && !c->doomed ? poll_client(b, c) : 0;
+}
+
+bool
+client_drop_stalled(struct broker *b, struct client *c, const uint64_t *tag)
+{
+	struct submit_body submit;
+
+	if (c->stalled == NULL)
+		return false;
+	memcpy(&submit, c->stalled->body, sizeof(submit));
+	if (tag != NULL && submit.tag != *tag)
+		return false;
+	free(c->stalled);
+	c->stalled = NULL;
+	b->stalled_clients--;
+	refuse_submit(b, c, &submit, ERR_CANCELLED, "cancelled before there was room for it");
+	return true;
+}
+
 /* Can this client's lane be worked on without it doing anything? */
 static bool
 lane_ready(struct client *c)
@@ -452,7 +475,7 @@ clients_pending(struct broker *b)
 {
 	struct client *c;
 
-	TAILQ_FOREACH(c, &b->active, active_link)
+	TAILQ_FOREACH (c, &b->active, active_link)
 		if (lane_ready(c))
 			return true;
 	return false;
@@ -463,7 +486,7 @@ clients_arm(struct broker *b)
 {
 	struct client *c;
 
-	TAILQ_FOREACH(c, &b->active, active_link)
+	TAILQ_FOREACH (c, &b->active, active_link)
 		wake_arm(&c->lane.shared->broker);
 }
 
@@ -472,7 +495,7 @@ clients_disarm(struct broker *b)
 {
 	struct client *c;
 
-	TAILQ_FOREACH(c, &b->active, active_link)
+	TAILQ_FOREACH (c, &b->active, active_link)
 		wake_disarm(&c->lane.shared->broker);
 }
 
@@ -556,7 +579,7 @@ find_place(struct broker *b, bool operator)
 	uint32_t most = b->config->max_clients;
 
 	/* The last places are for those who can repair things. */
-	if (!operator && most > 2 * PLACES_KEPT)
+	if (!operator&& most> 2 * PLACES_KEPT)
 		most -= PLACES_KEPT;
 	if (b->client_count < most)
 		for (uint32_t i = 0; i < b->config->max_clients; i++)

@@ -172,6 +172,7 @@ void
 refuse_submit(struct broker *b, struct client *c, const struct submit_body *submit,
 	      enum job_error error, const char *message)
 {
+	enum job_state state = error == ERR_CANCELLED ? JOB_CANCELLED : JOB_REFUSED;
 	struct receipt receipt = {
 		.tag = submit->tag,
 		.submitted_ns = submit->submitted_ns,
@@ -181,8 +182,8 @@ refuse_submit(struct broker *b, struct client *c, const struct submit_body *subm
 		.kind = submit->kind,
 		.pool = submit->pool,
 		.uid = c->who.uid,
-		.outcome = { .state = JOB_REFUSED,
-			     .cause = CAUSE_REFUSED,
+		.outcome = { .state = state,
+			     .cause = error == ERR_CANCELLED ? CAUSE_CANCELLED : CAUSE_REFUSED,
 			     .error = (uint8_t)error,
 			     .message_length = (uint32_t)strlen(message) },
 	};
@@ -190,6 +191,6 @@ refuse_submit(struct broker *b, struct client *c, const struct submit_body *subm
 		{ &receipt, sizeof(receipt) },
 		{ message, receipt.outcome.message_length },
 	};
-	b->ended[JOB_REFUSED]++;
+	b->ended[state]++;
 	client_put(b, c, MSG_RECEIPT, parts, 2);
 }

@@ -9,6 +9,7 @@
  * Waking: a job goes to a worker that is awake and nearly free if there is one; a sleeper
  * is woken when the awake ones have a backlog, each once per turn.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,8 @@ choose(struct pool *p, const struct job *job, uint64_t estimate)
 
 /* ---- handing out ---- */
 
-static bool
+/* 0; -EAGAIN: no room on the way there; -EMSGSIZE: it never fits, and is completed. */
+static int
 send_job(struct broker *b, struct crew *w, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
@@ -88,24 +90,29 @@ send_job(struct broker *b, struct crew *w, uint32_t index)
 	job->handed_ns = b->now_ns;
 	int ticket = link_send_run(&w->link, &run, job_args(job), job->args_length,
 				   context ? c->context : NULL, context ? c->context_length : 0);
+	if (ticket == -EMSGSIZE) { /* its client's context has grown since it was admitted */
+		queue_remove(b, index);
+		job_complete_as(b, index, JOB_FAILED, CAUSE_ERROR, 0, ERR_TOO_LARGE, 0,
+				"arguments and environment of the command are too long together");
+	}
 	if (ticket < 0)
-		return false;
+		return ticket;
 	w->tickets[ticket] = index;
 	job->slot = w->slot;
 	job->ticket = (uint16_t)ticket;
 	queue_remove(b, index);
 	job_change(b, job, JOB_RUNNING);
-	return true;
+	return 0;
 }
 
-static bool
+static int
 send_range(struct broker *b, struct crew *w, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 
 	uint64_t handed_ns = b->now_ns;
 	if (!array_hand_out(b, w, index))
-		return false;
+		return -EAGAIN;
 	queue_remove(b, index);
 	if (array_has_more(job))
 		queue_push(b, index);
@@ -114,7 +121,7 @@ send_range(struct broker *b, struct crew *w, uint32_t index)
 		job->handed_ns = handed_ns;
 		job_change(b, job, JOB_RUNNING);
 	}
-	return true;
+	return 0;
 }
 
 static void
@@ -131,7 +138,10 @@ dispatch_pool(struct broker *b, struct pool *p)
 		if (w == NULL)
 			return;
 		uint64_t timeout_ns = job->timeout_ns;
-		if (job->array != NULL ? !send_range(b, w, index) : !send_job(b, w, index))
+		int r = job->array != NULL ? send_range(b, w, index) : send_job(b, w, index);
+		if (r == -EMSGSIZE)
+			continue;
+		if (r < 0)
 			return; /* its ring is full: when a result comes we are here again */
 		w->outstanding++;
 		w->estimate_ns += estimate;
@@ -183,9 +193,8 @@ settle(struct broker *b, struct crew *w, uint32_t ticket)
 	w->outstanding--;
 	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);
 	uint64_t estimate = job == NULL ? 0 : estimate_of(p, job);
-	w->estimate_ns = w->outstanding == 0 || estimate > w->estimate_ns ?
-				 0 :
-				 w->estimate_ns - estimate;
+	w->estimate_ns =
+		w->outstanding == 0 || estimate > w->estimate_ns ? 0 : w->estimate_ns - estimate;
 	/* What had to end has ended: the others on this worker are left in peace. */
 	if ((job == NULL || (job->flags & JOB_STOPPING)) && --w->stopping == 0)
 		w->stop_by_ns = 0;
@@ -227,9 +236,9 @@ static void
 take_output(struct broker *b, struct crew *w, const struct ring_record *record)
 {
 	const struct output_body *output = (const void *)record->body;
-	uint32_t index = link_ticket_is(&w->link, output->tag) ?
-				 w->tickets[ticket_index(output->tag)] :
-				 JOB_NONE;
+	uint32_t index = link_ticket_is(&w->link, output->tag)
+				 ? w->tickets[ticket_index(output->tag)]
+				 : JOB_NONE;
 	if (index == JOB_NONE || index == ORPHAN)
 		return;
 	struct job *job = job_at(&b->jobs, index);
@@ -248,9 +257,8 @@ static void
 take_items(struct broker *b, struct crew *w, const struct ring_record *record)
 {
 	const struct items_body *items = (const void *)record->body;
-	uint32_t index = link_ticket_is(&w->link, items->tag) ?
-				 w->tickets[ticket_index(items->tag)] :
-				 JOB_NONE;
+	uint32_t index = link_ticket_is(&w->link, items->tag) ? w->tickets[ticket_index(items->tag)]
+							      : JOB_NONE;
 	if (index != JOB_NONE && index != ORPHAN && job_at(&b->jobs, index)->array != NULL)
 		array_items(b, w, index, items, items + 1);
 }
@@ -327,10 +335,10 @@ back_to_queue(struct broker *b, struct crew *w, uint32_t ticket)
 	}
 	job_change(b, job, JOB_QUEUED);
 	if (job->flags & JOB_STOPPING) {
-		job_complete_as(b, index, job->stop == CAUSE_TIMEOUT ? JOB_TIMED_OUT : JOB_CANCELLED,
-				job->stop, 0,
-				job->stop == CAUSE_TIMEOUT ? ERR_TIMED_OUT : ERR_CANCELLED, 0,
-				"ended before it started");
+		job_complete_as(
+			b, index, job->stop == CAUSE_TIMEOUT ? JOB_TIMED_OUT : JOB_CANCELLED,
+			job->stop, 0, job->stop == CAUSE_TIMEOUT ? ERR_TIMED_OUT : ERR_CANCELLED, 0,
+			"ended before it started");
 		return;
 	}
 	queue_push_front(b, index);
@@ -549,7 +557,8 @@ static bool
 has_stopping(struct broker *b, const struct crew *w)
 {
 	for (uint32_t t = 0; t < LINK_TICKETS; t++)
-		if (w->tickets[t] < ORPHAN && (job_at(&b->jobs, w->tickets[t])->flags & JOB_STOPPING))
+		if (w->tickets[t] < ORPHAN &&
+		    (job_at(&b->jobs, w->tickets[t])->flags & JOB_STOPPING))
 			return true;
 	return false;
 }
@@ -557,9 +566,9 @@ has_stopping(struct broker *b, const struct crew *w)
 void
 crew_down(struct broker *b, const struct worker_down_body *down)
 {
-	struct crew *w = down->pool < b->pool_count && down->slot < WORKERS_MAX ?
-				 b->pools[down->pool].crew[down->slot] :
-				 NULL;
+	struct crew *w = down->pool < b->pool_count && down->slot < WORKERS_MAX
+				 ? b->pools[down->pool].crew[down->slot]
+				 : NULL;
 	if (w == NULL || !w->up || w->generation != down->generation)
 		return;
 

@@ -155,10 +155,11 @@ verb_show(struct broker *b, const struct request *r)
 	const struct history_entry *e =
 		index == JOB_NONE ? history_find(&b->history, (uint64_t)id) : NULL;
 	if (index == JOB_NONE && (e == NULL || id == 0)) {
-		request_error(b, r, ERR_NO_SUCH_JOB,
-			      "there is no job %lld; the last %u ended ones are kept: `pyprepctl ls "
-			      "--state all`",
-			      (long long)id, HISTORY_PLACES);
+		request_error(
+			b, r, ERR_NO_SUCH_JOB,
+			"there is no job %lld; the last %u ended ones are kept: `pyprepctl ls "
+			"--state all`",
+			(long long)id, HISTORY_PLACES);
 		return;
 	}
 	uint32_t uid = e != NULL ? e->receipt.uid : job_at(&b->jobs, index)->uid;
@@ -212,6 +213,10 @@ cancel_id(struct broker *b, const struct client *c, uint64_t id, struct cancelli
 static void
 cancel_tag(struct broker *b, struct client *c, uint64_t tag, struct cancelling *sum)
 {
+	if (client_drop_stalled(b, c, &tag)) {
+		sum->cancelled++;
+		return;
+	}
 	for (uint32_t i = c->first_job; i != JOB_NONE; i = job_at(&b->jobs, i)->client_next) {
 		if (job_at(&b->jobs, i)->tag != tag)
 			continue;
@@ -221,14 +226,33 @@ cancel_tag(struct broker *b, struct client *c, uint64_t tag, struct cancelling *
 	}
 }
 
+/* Looks at a lane, each of which takes at least one record, after which all that stood in it
+ * when the request came has been seen. */
+#define LOOKS_MOST (LANE_BYTES_MAX / sizeof(struct submit_body))
+
 static void
-cancel_mine(struct broker *b, struct client *c, struct cancelling *sum)
+cancel_admitted(struct broker *b, struct client *c, struct cancelling *sum)
 {
 	for (uint32_t i = c->first_job, next; i != JOB_NONE; i = next) {
 		next = job_at(&b->jobs, i)->client_next;
+		sum->cancelled += (job_at(&b->jobs, i)->flags & JOB_STOPPING) == 0;
 		job_stop(b, i, CAUSE_CANCELLED);
+	}
+}
+
+/* Also what is still in its lane: cancelling makes room to admit it. */
+static void
+cancel_mine(struct broker *b, struct client *c, struct cancelling *sum)
+{
+	for (unsigned looks = 0; looks < LOOKS_MOST; looks++) {
+		cancel_admitted(b, c, sum);
+		if (client_admit(b, c) > 0)
+			continue;
+		if (!client_drop_stalled(b, c, NULL))
+			return;
 		sum->cancelled++;
 	}
+	cancel_admitted(b, c, sum);
 }
 
 static void
@@ -283,6 +307,9 @@ verb_cancel(struct broker *b, const struct request *r)
 		for (uint32_t i = 0; i < ids->via.array.size; i++)
 			cancel_id(b, r->client, as_number(&ids->via.array.ptr[i]), &sum);
 	} else if (tags != NULL && tags->type == MSGPACK_OBJECT_ARRAY) {
+		for (unsigned looks = 0; looks < LOOKS_MOST && client_admit(b, r->client) > 0;
+		     looks++)
+			;
 		for (uint32_t i = 0; i < tags->via.array.size; i++)
 			cancel_tag(b, r->client, as_number(&tags->via.array.ptr[i]), &sum);
 	} else if (strcmp(all, "mine") == 0) {

@@ -143,8 +143,8 @@ reply_send(struct broker *b, const struct request *r, struct reply *a, uint32_t 
 }
 
 void
-request_error(struct broker *b, const struct request *r, enum job_error error,
-	      const char *format, ...)
+request_error(struct broker *b, const struct request *r, enum job_error error, const char *format,
+	      ...)
 {
 	char text[400];
 	struct reply a;
@@ -172,8 +172,9 @@ request_pool(struct broker *b, const struct request *r)
 			return &b->pools[i];
 	}
 	const char *near = nearest_name(name, names, b->pool_count);
-	request_error(b, r, ERR_UNKNOWN_POOL, "there is no pool \"%s\"%s%s%s `pyprepctl pools` lists them",
-		      name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : ";");
+	request_error(b, r, ERR_UNKNOWN_POOL,
+		      "there is no pool \"%s\"%s%s%s `pyprepctl pools` lists them", name,
+		      near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : ";");
 	return NULL;
 }
 
@@ -253,12 +254,10 @@ set_paused(struct broker *b, const struct request *r, enum pool_state state)
 			      p->config->name);
 		return;
 	}
-	if (p->state == POOL_FAILED) {
-		/* The supervisor tries its workers again. */
-		struct pool_body ask = { .pool = (uint16_t)p->index, .workers = p->wanted };
-		ask.state = POOL_RUNNING;
-		supervisor_tell(b, MSG_POOL, &ask);
-	}
+	/* The supervisor tries the workers of a failed pool again, and tells a new broker. */
+	struct pool_body ask = { .pool = (uint16_t)p->index, .workers = p->wanted };
+	ask.state = (uint16_t)state;
+	supervisor_tell(b, MSG_POOL, &ask);
 	p->state = state;
 	struct reply a;
 	reply_begin(&a, 2);
@@ -311,20 +310,13 @@ verb_stop(struct broker *b, const struct request *r)
 /* ---- the table ---- */
 
 static const struct verb verbs[] = {
-	{ "resolve", ACCESS_SUBMIT, verb_resolve },
-	{ "kinds", ACCESS_SUBMIT, verb_kinds },
-	{ "status", ACCESS_SUBMIT, verb_status },
-	{ "ls", ACCESS_SUBMIT, verb_ls },
-	{ "show", ACCESS_SUBMIT, verb_show },
-	{ "wait", ACCESS_SUBMIT, verb_wait },
-	{ "cancel", ACCESS_SUBMIT, verb_cancel },
-	{ "context", ACCESS_SUBMIT, verb_context },
-	{ "ping", ACCESS_SUBMIT, verb_ping },
-	{ "resize", ACCESS_OPERATE, verb_resize },
-	{ "pause", ACCESS_OPERATE, verb_pause },
-	{ "resume", ACCESS_OPERATE, verb_resume },
-	{ "reload", ACCESS_OPERATE, verb_reload },
-	{ "stop", ACCESS_OPERATE, verb_stop },
+	{ "resolve", ACCESS_SUBMIT, verb_resolve }, { "kinds", ACCESS_SUBMIT, verb_kinds },
+	{ "status", ACCESS_SUBMIT, verb_status },   { "ls", ACCESS_SUBMIT, verb_ls },
+	{ "show", ACCESS_SUBMIT, verb_show },       { "wait", ACCESS_SUBMIT, verb_wait },
+	{ "cancel", ACCESS_SUBMIT, verb_cancel },   { "context", ACCESS_SUBMIT, verb_context },
+	{ "ping", ACCESS_SUBMIT, verb_ping },       { "resize", ACCESS_OPERATE, verb_resize },
+	{ "pause", ACCESS_OPERATE, verb_pause },    { "resume", ACCESS_OPERATE, verb_resume },
+	{ "reload", ACCESS_OPERATE, verb_reload },  { "stop", ACCESS_OPERATE, verb_stop },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -139,7 +139,9 @@ tell_pool(const struct pool_slots *p)
 {
 	struct pool_body body = {
 		.pool = (uint16_t)p->index,
-		.state = p->failed ? POOL_FAILED : POOL_RUNNING,
+		.state = p->failed   ? POOL_FAILED
+			 : p->paused ? POOL_PAUSED
+				     : POOL_RUNNING,
 		.workers = p->wanted,
 	};
 	tell_broker(p->supervisor, MSG_POOL, &body, sizeof(body), NULL, 0);
@@ -326,7 +328,8 @@ log_death(const struct slot *slot, int status)
 		return;
 	if (WIFSIGNALED(status))
 		log_warn("worker %s/%u (pid %d) died of signal %d (%s)", pool_name(slot),
-			 slot->number, (int)slot->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+			 slot->number, (int)slot->pid, WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
 	else
 		log_warn("worker %s/%u (pid %d) exited with status %d", pool_name(slot),
 			 slot->number, (int)slot->pid, WEXITSTATUS(status));
@@ -362,8 +365,8 @@ slots_reap(struct supervisor *s, pid_t pid, int status)
 			if (slot == NULL || slot->pid != pid)
 				continue;
 			bool was_ready = slot->state == SLOT_READY || slot->state == SLOT_STOPPING;
-			bool progress = has_run_jobs(slot) ||
-					clock_now() - slot->started_ns > EARLY_NS;
+			bool progress =
+				has_run_jobs(slot) || clock_now() - slot->started_ns > EARLY_NS;
 			log_death(slot, status);
 			tell_down(slot, status);
 			slot->pid = 0;
@@ -382,9 +385,9 @@ slots_reap(struct supervisor *s, pid_t pid, int status)
 static struct slot *
 slot_at(struct supervisor *s, unsigned pool, unsigned number)
 {
-	return pool < s->pool_count && number < s->pools[pool].slot_count ?
-		       s->pools[pool].slots[number] :
-		       NULL;
+	return pool < s->pool_count && number < s->pools[pool].slot_count
+		       ? s->pools[pool].slots[number]
+		       : NULL;
 }
 
 void
@@ -470,9 +473,9 @@ slots_start(struct supervisor *s)
 		fill_pool(&s->pools[i]);
 }
 
-#define FOR_EACH_SLOT(s, slot)                                                      \
-	for (unsigned i_ = 0; i_ < (s)->pool_count; i_++)                           \
-		for (unsigned n_ = 0; n_ < (s)->pools[i_].slot_count; n_++)         \
+#define FOR_EACH_SLOT(s, slot)                                              \
+	for (unsigned i_ = 0; i_ < (s)->pool_count; i_++)                   \
+		for (unsigned n_ = 0; n_ < (s)->pools[i_].slot_count; n_++) \
 			if (((slot) = (s)->pools[i_].slots[n_]) != NULL)
 
 void
@@ -483,8 +486,8 @@ slots_announce(struct supervisor *s)
 	for (unsigned i = 0; i < s->pool_count; i++)
 		tell_pool(&s->pools[i]);
 	FOR_EACH_SLOT(s, slot)
-		if (slot->pid != 0)
-			tell_up(slot, true);
+	if (slot->pid != 0)
+		tell_up(slot, true);
 }
 
 bool
@@ -493,9 +496,9 @@ slots_settled(const struct supervisor *s)
 	struct slot *slot;
 
 	FOR_EACH_SLOT(s, slot)
-		if (!slot->pool->failed && slot->number < slot->pool->wanted &&
-		    slot->state != SLOT_READY && slot->state != SLOT_STOPPING)
-			return false;
+	if (!slot->pool->failed && slot->number < slot->pool->wanted && slot->state != SLOT_READY &&
+	    slot->state != SLOT_STOPPING)
+		return false;
 	return true;
 }
 
@@ -506,7 +509,7 @@ slots_count(const struct supervisor *s)
 	unsigned n = 0;
 
 	FOR_EACH_SLOT(s, slot)
-		n += slot->pid != 0;
+	n += slot->pid != 0;
 	return n;
 }
 
@@ -522,8 +525,8 @@ slots_owns(const struct supervisor *s, pid_t pid)
 	struct slot *slot;
 
 	FOR_EACH_SLOT(s, slot)
-		if (slot->pid == pid)
-			return true;
+	if (slot->pid == pid)
+		return true;
 	return false;
 }
 
@@ -532,7 +535,8 @@ slots_stop(struct supervisor *s)
 {
 	struct slot *slot;
 
-	FOR_EACH_SLOT(s, slot) {
+	FOR_EACH_SLOT(s, slot)
+	{
 		event_del(slot->timer);
 		if (slot->pid == 0)
 			continue;
@@ -548,10 +552,10 @@ slots_kill(struct supervisor *s, int signal)
 	struct slot *slot;
 
 	FOR_EACH_SLOT(s, slot)
-		if (slot->pid != 0) {
-			slot->ordered = true;
-			kill(slot->pid, signal);
-		}
+	if (slot->pid != 0) {
+		slot->ordered = true;
+		kill(slot->pid, signal);
+	}
 }
 
 void

@@ -50,7 +50,11 @@ on_reload_asked(struct supervisor *s)
 static void
 at_once(struct supervisor *s)
 {
+	struct empty_body hard = { .reserved = 1 };
+
 	log_info("stopping at once");
+	/* First: so that jobs end as cancelled, not as victims of their workers' deaths. */
+	tell_broker(s, MSG_DRAIN, &hard, sizeof(hard), NULL, 0);
 	slots_kill(s, SIGKILL);
 	begin_stop(s);
 }
@@ -61,6 +65,7 @@ on_pool_asked(struct supervisor *s, const struct pool_body *body)
 	if (body->pool >= s->pool_count || body->workers > WORKERS_MAX)
 		return;
 	struct pool_slots *p = &s->pools[body->pool];
+	p->paused = body->state == POOL_PAUSED;
 	slots_resize(p, body->workers);
 	if (body->state == POOL_RUNNING)
 		slots_resume(p);
@@ -163,8 +168,7 @@ start_broker(struct supervisor *s)
 	}
 	s->broker_pid = pid;
 	s->beats_back = s->beats_sent;
-	s->broker_event =
-		event_new(s->base, s->broker_control, EV_READ | EV_PERSIST, on_broker, s);
+	s->broker_event = event_new(s->base, s->broker_control, EV_READ | EV_PERSIST, on_broker, s);
 	s->broker_writable = event_new(s->base, s->broker_control, EV_WRITE, on_broker_writable, s);
 	event_add(s->broker_event, NULL);
 	slots_announce(s);
@@ -243,8 +247,8 @@ begin_drain(struct supervisor *s)
 
 	if (s->phase != RUN)
 		return;
-	log_info("draining: running jobs have %llu s; a second signal stops at once",
-		 (unsigned long long)(s->config->drain_deadline_ns / NS_PER_S));
+	log_info("draining: running jobs have %g s; a second signal stops at once",
+		 (double)s->config->drain_deadline_ns / (double)NS_PER_S);
 	s->phase = DRAIN;
 	notify_stopping(s);
 	set_deadline(s, s->config->drain_deadline_ns);

@@ -51,7 +51,7 @@ struct slot {
 	uint32_t generation, restarts;
 	uint64_t started_ns;
 	unsigned failures; /* deaths without progress in a row: the backoff's exponent */
-	bool ordered; /* its death was asked for */
+	bool ordered;      /* its death was asked for */
 };
 
 #define DEATHS_KEPT 64u
@@ -62,6 +62,7 @@ struct pool_slots {
 	unsigned index;
 	unsigned wanted;
 	bool failed;
+	bool paused; /* the broker's word, kept for its successor */
 	struct slot *slots[WORKERS_MAX];
 	unsigned slot_count;
 	uint64_t deaths_ns[DEATHS_KEPT]; /* the last ones without progress */
@@ -99,7 +100,7 @@ struct supervisor {
 	struct event *refill; /* make spare links when nothing else is to do */
 	struct event *watchdog, *deadline;
 	struct event *signals[4]; /* CHLD TERM INT HUP */
-	uint64_t watchdog_ns; /* interval of WATCHDOG=1; 0: none */
+	uint64_t watchdog_ns;     /* interval of WATCHDOG=1; 0: none */
 	uint64_t beats_sent, beats_back;
 	bool announced; /* READY=1 was said */
 	enum { RUN, DRAIN, DRAIN_HARD, STOP } phase;
@@ -113,11 +114,11 @@ void slots_close(struct supervisor *s);
 void slots_start(struct supervisor *s);
 /* The pool whose worker it was, or NULL. */
 struct pool_slots *slots_reap(struct supervisor *s, pid_t pid, int status);
-void slots_announce(struct supervisor *s); /* tell a new broker of all that live */
+void slots_announce(struct supervisor *s);      /* tell a new broker of all that live */
 bool slots_settled(const struct supervisor *s); /* every worker ready, or its pool failed */
 bool slots_gone(const struct supervisor *s);
 unsigned slots_count(const struct supervisor *s); /* processes */
-void slots_stop(struct supervisor *s); /* close the control sockets */
+void slots_stop(struct supervisor *s);            /* close the control sockets */
 void slots_kill(struct supervisor *s, int signal);
 void slots_resize(struct pool_slots *p, unsigned workers);
 void slots_resume(struct pool_slots *p);
@@ -136,8 +137,7 @@ void orphans_end(struct supervisor *s);
 
 /* reload.c: read the config again and apply what can change live.  The caller owns *ret_map: a
  * msgpack map for the reply, with REPLY_ERROR in *ret_flags when it was refused. */
-void reload(struct supervisor *s, unsigned char **ret_map, size_t *ret_length,
-	    uint32_t *ret_flags);
+void reload(struct supervisor *s, unsigned char **ret_map, size_t *ret_length, uint32_t *ret_flags);
 
 /* supervisor.c: something got ready or failed: is it time to say READY=1? */
 void supervisor_progress(struct supervisor *s);

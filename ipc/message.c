@@ -143,9 +143,12 @@ frame_recv(int fd, struct frame_in *in, const char **why)
 		.msg_controllen = sizeof(control.bytes),
 	};
 	ssize_t n;
+	/* ECONNRESET comes once, before what the other side had sent, when it closed with frames of
+	 * ours unread: its last words are still there. */
+	bool reset = false;
 	do
 		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
 
