@@ -1,6 +1,7 @@
 /* ls.c - pyprepctl ls: the jobs the daemon knows. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "client/ctl/command.h"
@@ -9,15 +10,20 @@
 #include "client/ctl/print_table.h"
 #include "client/ctl/report.h"
 
+#define ROWS_A_PERSON_READS 50
+#define ROWS_MOST	    100000 /* what the daemon gives at the most */
+
 static struct {
 	const char *state;
 	int64_t limit;
+	int64_t shown;
 } arg;
 
 static const struct option_row options[] = {
 	{ "state", 's', OPTION_CHOICE, &arg.state, "all|queued|running|finished",
 	  "only such jobs (else queued and running)", 0, 0 },
-	{ "limit", 'l', OPTION_INT, &arg.limit, "N", "at most N jobs", 1, 100000000 },
+	{ "limit", 'l', OPTION_INT, &arg.limit, "N", "at most N jobs (else 50 in a table, all with --json or -q)", 1,
+	  ROWS_MOST },
 	OPTION_ROW_JSON,
 	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "only ids, one a line", 0, 0 },
 	OPTION_ROW_END,
@@ -69,6 +75,7 @@ got_job(struct table *table, const msgpack_object *map)
 	else
 		add_row(table, &job, &receipt);
 	jobmap_free(&job);
+	arg.shown++;
 	return 0;
 }
 
@@ -94,14 +101,19 @@ ls_run(const struct words *words)
 		return ctl_fail(EXIT_USAGE, "usage",
 				"ls takes no words, not '%s'; 'pyprepctl show ID' shows one job",
 				words->word[0]);
+	bool cut = arg.limit == 0 && !ctl.json && !ctl.quiet;
+	if (arg.limit == 0)
+		arg.limit = cut ? ROWS_A_PERSON_READS : ROWS_MOST;
 	table_begin(&table, columns, sizeof columns / sizeof columns[0], false);
-	request_begin(&request, "ls", (arg.state != NULL) + (arg.limit > 0));
+	request_begin(&request, "ls", (arg.state != NULL) + 1);
 	if (arg.state)
 		request_text(&request, "state", arg.state);
-	if (arg.limit > 0)
-		request_u64(&request, "limit", (uint64_t)arg.limit);
+	request_u64(&request, "limit", (uint64_t)arg.limit);
 	int status = request_once(&request, got_jobs, &table);
 	table_print(&table);
+	if (cut && arg.shown == arg.limit)
+		fprintf(stderr, "pyprepctl: %d jobs shown; --limit N shows more\n",
+			ROWS_A_PERSON_READS);
 	return status;
 }
 
