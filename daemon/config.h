@@ -32,6 +32,7 @@ struct pool_config {
 	uint64_t grace_ns; /* TERM .. KILL of a command; default 2s */
 	uint64_t output_cap; /* bytes of stdout and of stderr kept per job; default 1 MiB */
 	uint64_t address_space; /* RLIMIT_AS of the worker, bytes; 0: none */
+	bool bind; /* executor process: a CPU for each worker, while there are enough; default yes */
 	unsigned restart_max; /* deaths without progress ... default 5 */
 	uint64_t restart_window_ns; /* ... within this, and the pool has failed; default 10s */
 };

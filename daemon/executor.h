@@ -30,6 +30,7 @@ struct executor {
 	unsigned concurrency; /* default jobs at once per worker; 0: one per usable CPU */
 	unsigned concurrency_max;
 	bool shares_fate; /* many jobs in one process: its death is charged to all of them */
+	bool one_cpu; /* a worker uses one CPU at a time: it may be bound to one */
 	bool stops_alone; /* can end one running job by MSG_STOP and live on; else the worker is
 			     killed to end a job */
 	/* Take requests from w->link until the supervisor says stop.  Returns the exit status.

@@ -41,8 +41,9 @@ apply_pool(struct pool_slots *p, const struct pool_config *new, struct changes *
 {
 	struct pool_config *old = p->config;
 
-	if (new->executor != old->executor || new->concurrency != old->concurrency)
-		note(c, "pool %s: executor and concurrency change at the next start of the daemon",
+	if (new->executor != old->executor || new->concurrency != old->concurrency ||
+	    new->bind != old->bind)
+		note(c, "pool %s: executor, concurrency and bind change at the next start of the daemon",
 		     old->name);
 	if (new->grace_ns != old->grace_ns || new->output_cap != old->output_cap ||
 	    new->address_space != old->address_space)

@@ -15,6 +15,7 @@ const struct executor executors[] = {
 		.workers = 0,
 		.concurrency = 1,
 		.concurrency_max = 1,
+		.one_cpu = true,
 		.run = process_run,
 	},
 	{
