@@ -17,6 +17,7 @@
 	X(pool)       \
 	X(status)     \
 	X(ping)       \
+	X(bench)      \
 	X(reload)     \
 	X(stop)       \
 	X(completion) \

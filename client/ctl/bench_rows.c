@@ -1,0 +1,97 @@
+/* bench_rows.c - the rows of `pyprepctl bench`: what, beside which floor, with which goal. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "client/ctl/bench.h"
+#include "ipc/clock.h"
+
+/* A ratio holds on any machine, a time does not: goals are ratios where a floor exists that
+ * does the same work. */
+const struct bench_row bench_rows[] = {
+	{ "attached_latency", "ns", "a job that does nothing, one in flight: submit to receipt",
+	  "client, broker and worker as bare rings", RATIO_AT_MOST, 1.5, true,
+	  bench_attached_latency },
+	{ "attached_rate", "jobs/s", "jobs that do nothing, many in flight, 2 workers",
+	  "the same as bare rings", VALUE_AT_LEAST, 2e6, true, bench_attached_rate },
+	{ "array_items", "items/s", "map square 0..10000000, all results received",
+	  "one process squares into one ring, another copies out", VALUE_AT_LEAST, 50e6, true,
+	  bench_array_items },
+	{ "sleeps_1000", "ms", "1,000 sleeps of 10 ms on one event worker",
+	  "1,000 timers in one process", VALUE_AT_MOST, 15, true, bench_sleeps },
+	{ "sumsq_4", "ms", "4 x sumsq n=1000000 on 2 workers",
+	  "the same loop in 2 waiting processes", RATIO_AT_MOST, 1.05, true, bench_sumsq },
+	{ "exec_rate", "jobs/s", "exec /bin/true on 2 command workers",
+	  "vfork, exec, wait in 2 processes", RATIO_AT_LEAST, 0.9, true, bench_exec_rate },
+	{ "replacement", "us", "an idle worker killed: until its successor is ready",
+	  "kill, hear, fork, hello in a small process", VALUE_AT_MOST, 400, false,
+	  bench_replacement },
+	{ "bytes_per_job", "B", "the broker's growth (Pss) for each queued job",
+	  "the job's submit record", VALUE_AT_MOST, 256, false, bench_bytes_per_job },
+	{ "idle_pss", "MiB", "all processes (Pss) of a daemon with the default pools",
+	  "as many processes of /bin/sleep", VALUE_AT_MOST, 12, false, bench_idle_pss },
+	{ "start", "ms", "exec of pyprepd: until a ping is answered", "fork and exec of /bin/true",
+	  VALUE_AT_MOST, 10, false, bench_start },
+	{ 0 },
+};
+
+int
+bench_fail(struct bench_result *result, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(result->error, sizeof result->error, format, list);
+	va_end(list);
+	return -1;
+}
+
+void
+bench_extra(struct bench_result *result, const char *name, double value)
+{
+	if (result->extra_count == BENCH_EXTRAS)
+		return;
+	struct bench_extra *extra = &result->extras[result->extra_count++];
+	snprintf(extra->name, sizeof extra->name, "%s", name);
+	extra->value = value;
+}
+
+static int
+compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+double
+bench_median(double *values, unsigned count)
+{
+	if (count == 0)
+		return NAN;
+	qsort(values, count, sizeof *values, compare_doubles);
+	if (count % 2 == 1)
+		return values[count / 2];
+	return (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+void
+bench_percentiles(struct bench_result *result, struct samples *samples, double divisor)
+{
+	result->n = samples->count;
+	if (samples->count > 0)
+		result->p50 = (double)samples_percentile(samples, 50) / divisor;
+	if (samples->count >= 100)
+		result->p99 = (double)samples_percentile(samples, 99) / divisor;
+	if (samples->count >= 1000)
+		result->p999 = (double)samples_percentile(samples, 99.9) / divisor;
+}
+
+void
+bench_pause_ms(unsigned ms)
+{
+	struct timespec left = { .tv_sec = (time_t)(ms / 1000),
+				 .tv_nsec = (long)(ms % 1000 * NS_PER_MS) };
+	nanosleep(&left, NULL);
+}
