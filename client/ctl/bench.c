@@ -73,15 +73,19 @@ reap_all(void)
 
 /* ---- one row ---- */
 
-/* The signals this process waits for instead of being interrupted. */
+/* The signals this process waits for instead of being interrupted; not those that its
+ * starter made it ignore (nohup). */
 static void
 waited_signals(sigset_t *ret)
 {
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action;
+
 	sigemptyset(ret);
-	sigaddset(ret, SIGINT);
-	sigaddset(ret, SIGTERM);
-	sigaddset(ret, SIGHUP);
 	sigaddset(ret, SIGCHLD);
+	for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+		if (sigaction(ends[i], NULL, &action) < 0 || action.sa_handler != SIG_IGN)
+			sigaddset(ret, ends[i]);
 }
 
 static _Noreturn void
