@@ -4,7 +4,8 @@
  * A worker that dies having run jobs is replaced at once: its last job may be to blame, its
  * pool is not.  One that dies before it was ready, or soon after without a job, made no
  * progress: it is started again with growing delay, and more than restart_max such deaths
- * within restart_window put the pool into `failed` (restart intensity as in Erlang/OTP).
+ * within restart_window, while no other worker of the pool started a job either, put the pool
+ * into `failed` (restart intensity as in Erlang/OTP).
  */
 #include <errno.h>
 #include <signal.h>
@@ -91,15 +92,26 @@ on_refill(evutil_socket_t fd, short what, void *context)
 		s->spare_count++;
 }
 
-/* Did this incarnation ever start a job?  Read from its link without mapping it. */
-static bool
-has_run_jobs(const struct slot *slot)
+/* Jobs this incarnation ever started.  Read from its link without mapping it. */
+static uint64_t
+jobs_started(const struct slot *slot)
 {
 	uint64_t claims = 0;
+	ssize_t n = pread(slot->link.memfd, &claims, sizeof(claims),
+			  offsetof(struct link_shared, claims));
 
-	return pread(slot->link.memfd, &claims, sizeof(claims),
-		     offsetof(struct link_shared, claims)) == sizeof(claims) &&
-	       claims > 0;
+	return n == sizeof(claims) ? claims : 0;
+}
+
+static uint64_t
+jobs_started_in(const struct pool_slots *p)
+{
+	uint64_t sum = p->jobs_of_dead;
+
+	for (unsigned i = 0; i < p->slot_count; i++)
+		if (p->slots[i] != NULL && p->slots[i]->pid != 0)
+			sum += jobs_started(p->slots[i]);
+	return sum;
 }
 
 /* ---- telling the broker ---- */
@@ -261,13 +273,19 @@ fill_pool(struct pool_slots *p)
 
 /* ---- deaths ---- */
 
-/* More than restart_max deaths without progress within restart_window? */
+/* More than restart_max deaths without progress within restart_window?  A job that any worker of
+ * the pool started since the last one begins the count anew: a pool that works is killed from
+ * outside, it does not fail. */
 static bool
 too_many_deaths(struct pool_slots *p)
 {
 	uint64_t now_ns = clock_now(), window_ns = p->config->restart_window_ns;
+	uint64_t jobs = jobs_started_in(p);
 	unsigned recent = 0, kept;
 
+	if (jobs != p->jobs_at_death)
+		p->death_count = 0;
+	p->jobs_at_death = jobs;
 	p->deaths_ns[p->death_count++ % DEATHS_KEPT] = now_ns;
 	kept = p->death_count < DEATHS_KEPT ? p->death_count : DEATHS_KEPT;
 	for (unsigned i = 0; i < kept; i++)
@@ -365,8 +383,9 @@ slots_reap(struct supervisor *s, pid_t pid, int status)
 			if (slot == NULL || slot->pid != pid)
 				continue;
 			bool was_ready = slot->state == SLOT_READY || slot->state == SLOT_STOPPING;
-			bool progress =
-				has_run_jobs(slot) || clock_now() - slot->started_ns > EARLY_NS;
+			uint64_t jobs = jobs_started(slot);
+			bool progress = jobs > 0 || clock_now() - slot->started_ns > EARLY_NS;
+			p->jobs_of_dead += jobs;
 			log_death(slot, status);
 			tell_down(slot, status);
 			slot->pid = 0;

@@ -67,6 +67,8 @@ struct pool_slots {
 	unsigned slot_count;
 	uint64_t deaths_ns[DEATHS_KEPT]; /* the last ones without progress */
 	unsigned death_count;
+	uint64_t jobs_of_dead;  /* jobs started by workers that are gone */
+	uint64_t jobs_at_death; /* ... and by all, when the last one made no progress */
 };
 
 struct letter {
