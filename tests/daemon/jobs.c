@@ -150,12 +150,13 @@ static int
 keep_answer(void *context, const void *map, size_t length)
 {
 	msgpack_unpacked unpacked;
-	size_t offset = 0;
+	size_t offset = 0, used = strlen(ask_answer);
 
 	(void)context;
 	msgpack_unpacked_init(&unpacked);
 	if (msgpack_unpack_next(&unpacked, map, length, &offset) == MSGPACK_UNPACK_SUCCESS)
-		msgpack_object_print_buffer(ask_answer, sizeof(ask_answer), unpacked.data);
+		msgpack_object_print_buffer(ask_answer + used, sizeof(ask_answer) - used,
+					    unpacked.data);
 	msgpack_unpacked_destroy(&unpacked);
 	return 0;
 }

@@ -37,8 +37,8 @@ bool finish_all(struct pyprep *p, unsigned ms, struct tally *t);
 
 /* A control request: `words` are "key=value ..."; a value of digits is an integer, true and
  * false are booleans, "1,2,3" or "7," is a list of integers, the rest is text.  0, or -errno with
- * `why` (may be NULL).  The last reply stands in ask_answer, as {"key"=>value, ...}, until the next
- * call. */
+ * `why` (may be NULL).  Its replies stand in ask_answer, each as {"key"=>value, ...}, until the
+ * next call. */
 int ask(struct pyprep *p, const char *verb, const char *words, struct pyprep_problem *why);
 extern char ask_answer[65536];
 

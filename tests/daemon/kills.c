@@ -143,8 +143,7 @@ take_receipts(struct load *l, struct kills_report *report)
 			report->wrong++;
 			continue;
 		}
-		l->back += l->receipts[receipt.tag] == 0;
-		report->duplicates += l->receipts[receipt.tag]++ > 0;
+		l->back += l->receipts[receipt.tag]++ == 0;
 		if (receipt.outcome.state == JOB_SUCCEEDED)
 			report->succeeded++;
 		else if (receipt.outcome.state == JOB_FAILED &&
@@ -186,7 +185,7 @@ struct victim {
 	uint64_t ready_ns;
 };
 
-/* Who is in `slot` of the only pool, if they have said ready. */
+/* Who is in `slot` of pool "cpu", if they have said ready. */
 static bool
 look_at_slot(struct pyprep *watch, unsigned slot, struct victim *ret)
 {
@@ -197,7 +196,8 @@ look_at_slot(struct pyprep *watch, unsigned slot, struct victim *ret)
 	if (ask(watch, "status", NULL, NULL) < 0)
 		return false;
 	snprintf(key, sizeof(key), "\"slot\"=>%u,", slot);
-	const char *at = strstr(ask_answer, key);
+	const char *pool = strstr(ask_answer, "\"name\"=>\"cpu\"");
+	const char *at = pool != NULL ? strstr(pool, key) : NULL;
 	const char *p = at != NULL ? strstr(at, "\"pid\"=>") : NULL;
 	const char *q = p != NULL ? strstr(p, "\"ready_ns\"=>") : NULL;
 	if (q == NULL || sscanf(p, "\"pid\"=>%d", &pid) != 1 ||
@@ -257,7 +257,7 @@ sum_up(struct kills_report *report, uint32_t *us)
 }
 
 static void
-finish(struct load *l, struct kills_report *report)
+finish(struct load *l, struct kills_report *report, bool spoil)
 {
 	uint64_t deadline = test_now_ms() + SETTLE_MS;
 
@@ -269,9 +269,15 @@ finish(struct load *l, struct kills_report *report)
 		test_pause();
 		take_receipts(l, report);
 	}
+	if (spoil) {
+		l->receipts[0]++;
+		l->receipts[1]--;
+	}
 	report->jobs += l->sent;
-	for (uint32_t tag = 0; tag < l->sent; tag++)
+	for (uint32_t tag = 0; tag < l->sent; tag++) {
 		report->missing += l->receipts[tag] == 0;
+		report->duplicates += l->receipts[tag] > 1;
+	}
 	raw_close(l->raw);
 	free(l->receipts);
 }
@@ -283,6 +289,7 @@ kill_workers(struct test_daemon *d, unsigned kills, unsigned seed, bool spoil,
 	struct kills_report *report = ret;
 	struct test_status status;
 	struct load loads[CLIENTS];
+	struct pyprep *left_open = NULL;
 	uint32_t *us = calloc(kills, sizeof(*us));
 	bool on = true;
 
@@ -302,11 +309,13 @@ kill_workers(struct test_daemon *d, unsigned kills, unsigned seed, bool spoil,
 		report->kills += on;
 	}
 	for (unsigned i = 0; i < CLIENTS; i++)
-		finish(&loads[i], report);
-	report->duplicates += spoil;
+		finish(&loads[i], report, spoil && i == 0);
+	if (spoil)
+		left_open = daemon_connect(d);
 	sum_up(report, us);
 	wait_until(3000, (now = look(d, status.broker), same(&before, &now)));
 	compare(&before, &now, report->leak, sizeof(report->leak));
+	pyprep_close(left_open);
 	pyprep_close(watch);
 	free(us);
 }

@@ -19,7 +19,8 @@ struct kills_report {
 };
 
 /* Two clients keep mixed jobs (noop, and sleep of 1 ms) in flight on pool "cpu" while a random
- * worker is killed `kills` times.  With `spoil`, one receipt is counted twice: the control. */
+ * worker is killed `kills` times.  With `spoil` things go wrong on purpose, for the checks to be
+ * seen at work: one receipt is counted twice, one not at all, and a connection stays open. */
 void kill_workers(struct test_daemon *d, unsigned kills, unsigned seed, bool spoil,
 		  struct kills_report *ret);
 
