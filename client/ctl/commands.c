@@ -18,6 +18,7 @@
 	X(status)     \
 	X(ping)       \
 	X(bench)      \
+	X(compare)    \
 	X(reload)     \
 	X(stop)       \
 	X(completion) \
