@@ -2,10 +2,12 @@
  * broker.h - the broker's state, shared by the files of that one process:
  *
  *   broker.c    role: the loop, waiting, the supervisor's messages
- *   clients.c   connections: who they are, their lanes, what they have not read yet
+ *   clients.c   connections: who they are, their lanes, what they say
+ *   outlet.c    what goes to a client, and what waits while it does not read
  *   admit.c     a submit becomes a job
  *   schedule.c  which job is next: the pools' queues
- *   dispatch.c  which worker gets it: tickets, credit, results, deaths
+ *   dispatch.c  which worker gets it: tickets, credit, results
+ *   crew.c      workers come and go: links, deaths
  *   array.c     ranges of array jobs
  *   deadline.c  timeouts, cancels, what happens when a worker does not obey
  *   complete.c  a job ends: receipt, history, those who wait
@@ -82,11 +84,12 @@ TAILQ_HEAD(client_list, client);
 
 #define ORPHAN (JOB_NONE - 1) /* in tickets: a job of an earlier broker */
 
-struct crew {          /* one worker */
-	bool up;       /* there is a process and a link */
-	bool retiring; /* gets no more jobs; goes when it is idle */
-	bool touched;  /* got something in this turn: to be woken */
-	bool leaving;  /* the supervisor has been asked to stop it */
+struct crew {            /* one worker */
+	bool up;         /* there is a process and a link */
+	bool retiring;   /* gets no more jobs; goes when it is idle */
+	bool touched;    /* got something in this turn: to be woken */
+	bool seen_ready; /* the broker knows that it is */
+	bool leaving;    /* the supervisor has been asked to stop it */
 	uint16_t pool, slot;
 	uint32_t pid, generation, restarts;
 	uint32_t outstanding; /* tickets out */
@@ -182,6 +185,15 @@ void clients_arm(struct broker *b);     /* the broker sleeps: active lanes must 
 void clients_disarm(struct broker *b);
 void clients_flush(struct broker *b); /* end of a turn: bells, goodbyes */
 void clients_room(struct broker *b);  /* the table has room again: stalled submits */
+/* Admit what stands in the client's lane; how much moved.  Before a cancel: what it submitted
+ * earlier must not come later. */
+unsigned client_admit(struct broker *b, struct client *c);
+/* Give the submit up that waits for room, when it has this tag (NULL: any). */
+bool client_drop_stalled(struct broker *b, struct client *c, const uint64_t *tag);
+
+void client_on_socket(evutil_socket_t fd, short what, void *context);
+
+/* outlet.c */
 /* Put a record into the client's ring, or behind what waits already.  `parts` are written one
  * after the other. */
 struct part {
@@ -194,11 +206,13 @@ void client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t
 		  const void *map, size_t length);
 void client_refuse(struct client *c, enum job_error error, const char *text);
 bool client_is_held(const struct client *c);
-/* Admit what stands in the client's lane; how much moved.  Before a cancel: what it submitted
- * earlier must not come later. */
-unsigned client_admit(struct broker *b, struct client *c);
-/* Give the submit up that waits for room, when it has this tag (NULL: any). */
-bool client_drop_stalled(struct broker *b, struct client *c, const uint64_t *tag);
+struct parked *client_park(uint32_t type, const struct part *parts, unsigned count);
+void client_doom(struct client *c);                       /* close it at the end of this turn */
+void client_activate(struct broker *b, struct client *c); /* look at its lane each turn */
+void client_deactivate(struct broker *b, struct client *c);
+void client_ring(struct client *c); /* wake it if it sleeps */
+unsigned client_flush_backlog(struct broker *b, struct client *c);
+void client_flush_replies(struct broker *b, struct client *c);
 
 /* admit.c: 0, or -EAGAIN when it has to wait for room, -EPROTO when the record is not one. */
 int admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,
@@ -222,10 +236,18 @@ bool ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket);
 /* Before sleeping: move what waits behind a long job to idle workers.  True when something
  * moved; *ret_look_again when it is too early to say. */
 bool dispatch_rebalance(struct broker *b, bool *ret_look_again);
+/* The ticket is no longer out: its job has ended, or goes back. */
+void crew_settle(struct broker *b, struct crew *w, uint32_t ticket);
+/* Take at most so many records from its result ring; how many came. */
+unsigned crew_drain(struct broker *b, struct crew *w, unsigned most);
+/* Take back all that it has not started; how many. */
+unsigned crew_take_back(struct broker *b, struct crew *w);
+struct crew *crew_of(struct broker *b, const struct job *job);
+
+/* crew.c */
 int crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell);
 void crew_down(struct broker *b, const struct worker_down_body *down);
 void crew_retire(struct broker *b, struct crew *w);
-struct crew *crew_of(struct broker *b, const struct job *job);
 void crew_kill(struct broker *b, struct crew *w);
 void pool_failed(struct broker *b, struct pool *p);
 

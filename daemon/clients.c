@@ -1,5 +1,5 @@
 /*
- * clients.c - connections: who they are, what they say, what they have not read yet.
+ * clients.c - connections: who they are, their lanes, and what they say.
  *
  * A client costs the broker a bounded place: one descriptor, one lane, a backlog of at most
  * BACKLOG_LIMIT unread bytes; jobs of one that does not read are held back long before.
@@ -25,227 +25,6 @@
 #define ACCEPTS_AT_ONCE 16u
 #define PLACES_KEPT     8u                 /* of max_clients, for operators */
 #define HELLO_NS        NS_PER_S           /* silence after which a place may be given away */
-#define REPLIES_MAX     (4u * 1024 * 1024) /* unread reply bytes */
-
-/* ---- what goes to the client ---- */
-
-bool
-client_is_held(const struct client *c)
-{
-	return c->backlog_bytes > BACKLOG_HOLD;
-}
-
-static void
-doom(struct client *c)
-{
-	c->doomed = true;
-	c->broker->someone_doomed = true;
-}
-
-static void
-ring_client(struct client *c)
-{
-	struct empty_body empty = { 0 };
-
-	c->bell_due = false;
-	/* A full socket means that it has enough to wake up for. */
-	if (wake_needed(&c->lane.shared->client))
-		(void)frame_send(c->fd, MSG_BELL, &empty, NULL, 0, NULL, 0);
-}
-
-static uint32_t
-parts_length(const struct part *parts, unsigned count)
-{
-	uint32_t length = 0;
-	for (unsigned i = 0; i < count; i++)
-		length += parts[i].length;
-	return length;
-}
-
-static void
-gather(unsigned char *to, const struct part *parts, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		if (parts[i].length > 0)
-			memcpy(to, parts[i].bytes, parts[i].length);
-		to += parts[i].length;
-	}
-}
-
-static struct parked *
-park(uint32_t type, const struct part *parts, unsigned count)
-{
-	uint32_t length = parts_length(parts, count);
-	struct parked *p = malloc(sizeof(*p) + length);
-
-	if (p == NULL)
-		return NULL;
-	p->type = type;
-	p->length = length;
-	gather(p->body, parts, count);
-	return p;
-}
-
-static void
-activate(struct broker *b, struct client *c)
-{
-	c->quiet_turns = 0;
-	if (c->active || c->lane.shared == NULL)
-		return;
-	c->active = true;
-	wake_disarm(&c->lane.shared->broker);
-	TAILQ_INSERT_TAIL(&b->active, c, active_link);
-}
-
-static void
-deactivate(struct broker *b, struct client *c)
-{
-	if (!c->active)
-		return;
-	c->active = false;
-	TAILQ_REMOVE(&b->active, c, active_link);
-}
-
-void
-client_put(struct broker *b, struct client *c, unsigned type, const struct part *parts,
-	   unsigned count)
-{
-	uint32_t length = parts_length(parts, count);
-
-	if (c->lane.shared == NULL || c->doomed)
-		return;
-	if (STAILQ_EMPTY(&c->backlog)) {
-		void *place = ring_reserve(&c->lane.out, type, length);
-		if (place != NULL) {
-			gather(place, parts, count);
-			ring_commit(&c->lane.out, length);
-			c->bell_due = true;
-			activate(b, c);
-			return;
-		}
-	}
-	struct parked *p = park(type, parts, count);
-	if (p == NULL || c->backlog_bytes + length > BACKLOG_LIMIT) {
-		free(p);
-		log_warn("client %u (pid %d, uid %u) does not read its results; letting it go",
-			 c->index, (int)c->who.pid, c->who.uid);
-		doom(c);
-		return;
-	}
-	STAILQ_INSERT_TAIL(&c->backlog, p, link);
-	c->backlog_bytes += length + sizeof(*p);
-	activate(b, c);
-}
-
-static unsigned
-flush_backlog(struct broker *b, struct client *c)
-{
-	bool held = client_is_held(c);
-	struct parked *p;
-	unsigned n = 0;
-
-	while ((p = STAILQ_FIRST(&c->backlog)) != NULL) {
-		void *place = ring_reserve(&c->lane.out, p->type, p->length);
-		if (place == NULL)
-			break;
-		memcpy(place, p->body, p->length);
-		ring_commit(&c->lane.out, p->length);
-		c->bell_due = true;
-		STAILQ_REMOVE_HEAD(&c->backlog, link);
-		c->backlog_bytes -= p->length + sizeof(*p);
-		free(p);
-		n++;
-	}
-	if (held && !client_is_held(c))
-		queue_release_held(b, c);
-	return n;
-}
-
-/* ---- frames to the client ---- */
-
-static void on_socket(evutil_socket_t fd, short what, void *context);
-
-static void
-watch_socket(struct broker *b, struct client *c, bool writing)
-{
-	c->writing = writing;
-	event_del(c->readable);
-	event_assign(c->readable, b->base, c->fd,
-		     (short)(EV_READ | EV_PERSIST | (writing ? EV_WRITE : 0)), on_socket, c);
-	event_add(c->readable, NULL);
-}
-
-static void
-send_or_park(struct broker *b, struct client *c, unsigned type, const struct part *parts,
-	     unsigned count)
-{
-	unsigned char frame[FRAME_MAX];
-	size_t body = parts[0].length;
-	int r = -EAGAIN;
-
-	if (c->doomed || parts_length(parts, count) + sizeof(struct frame) > sizeof(frame))
-		return;
-	gather(frame, parts, count);
-	if (STAILQ_EMPTY(&c->replies))
-		r = frame_send(c->fd, type, frame, frame + body, parts_length(parts, count) - body,
-			       NULL, 0);
-	if (r == 0)
-		return;
-	struct parked *p = r == -EAGAIN ? park(type, parts, count) : NULL;
-	if (p == NULL) {
-		doom(c);
-		return;
-	}
-	p->type = type;
-	STAILQ_INSERT_TAIL(&c->replies, p, link);
-	c->backlog_bytes += p->length;
-	if (c->backlog_bytes > REPLIES_MAX + BACKLOG_LIMIT)
-		doom(c);
-	if (!c->writing)
-		watch_socket(b, c, true);
-}
-
-static void
-flush_replies(struct broker *b, struct client *c)
-{
-	struct parked *p;
-
-	while ((p = STAILQ_FIRST(&c->replies)) != NULL) {
-		/* Only MSG_REPLY is parked. */
-		size_t body = sizeof(struct reply_body);
-		int r = frame_send(c->fd, p->type, p->body, p->body + body, p->length - body, NULL,
-				   0);
-		if (r == -EAGAIN)
-			return;
-		if (r < 0)
-			doom(c);
-		STAILQ_REMOVE_HEAD(&c->replies, link);
-		c->backlog_bytes -= p->length;
-		free(p);
-	}
-	if (!client_is_held(c))
-		queue_release_held(b, c);
-	watch_socket(b, c, false);
-}
-
-void
-client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t flags, const void *map,
-	     size_t length)
-{
-	struct reply_body body = { .number = request, .flags = flags };
-	struct part parts[] = { { &body, sizeof(body) }, { map, (uint32_t)length } };
-
-	send_or_park(b, c, MSG_REPLY, parts, 2);
-}
-
-void
-client_refuse(struct client *c, enum job_error error, const char *text)
-{
-	struct refused_body body = { .error = error };
-
-	(void)frame_send(c->fd, MSG_REFUSED, &body, text, strlen(text), NULL, 0);
-	doom(c);
-}
 
 /* ---- what comes from the client ---- */
 
@@ -319,7 +98,7 @@ on_hello(struct client *c, const struct hello_body *hello)
 	}
 	c->greeted = true;
 	if (frame_send(c->fd, MSG_WELCOME, &welcome, NULL, 0, &fd, fd >= 0 ? 1 : 0) < 0)
-		doom(c);
+		client_doom(c);
 }
 
 static void
@@ -333,7 +112,7 @@ on_frame(struct broker *b, struct client *c, struct frame_in *in)
 	} else if (!c->greeted) {
 		broke_rules(c, "the first frame must be a hello");
 	} else if (in->type == MSG_BELL) {
-		activate(b, c);
+		client_activate(b, c);
 	} else if (in->type == MSG_REQUEST) {
 		request_handle(b, c, in->body, in->tail, in->tail_length);
 	} else {
@@ -341,8 +120,8 @@ on_frame(struct broker *b, struct client *c, struct frame_in *in)
 	}
 }
 
-static void
-on_socket(evutil_socket_t fd, short what, void *context)
+void
+client_on_socket(evutil_socket_t fd, short what, void *context)
 {
 	static struct frame_in in; /* 64 KiB: not on the stack */
 	struct client *c = context;
@@ -350,7 +129,7 @@ on_socket(evutil_socket_t fd, short what, void *context)
 	const char *why = "";
 
 	if (what & EV_WRITE)
-		flush_replies(b, c);
+		client_flush_replies(b, c);
 	for (unsigned i = 0; i < FRAMES_AT_ONCE && !c->doomed; i++) {
 		int r = frame_recv(fd, &in, &why);
 		if (r == -EAGAIN)
@@ -358,7 +137,7 @@ on_socket(evutil_socket_t fd, short what, void *context)
 		if (r == -EPROTO)
 			broke_rules(c, why);
 		else if (r < 0)
-			doom(c);
+			client_doom(c);
 		else
 			on_frame(b, c, &in);
 	}
@@ -385,7 +164,7 @@ take_record(struct broker *b, struct client *c)
 	r = admit_record(b, c, type, b->scratch, length);
 	if (r == -EAGAIN) {
 		struct part part = { b->scratch, length };
-		c->stalled = park(type, &part, 1);
+		c->stalled = client_park(type, &part, 1);
 		if (c->stalled == NULL)
 			return -ENOMEM;
 		b->stalled_clients++;
@@ -396,7 +175,7 @@ take_record(struct broker *b, struct client *c)
 static unsigned
 poll_client(struct broker *b, struct client *c)
 {
-	unsigned n = flush_backlog(b, c);
+	unsigned n = client_flush_backlog(b, c);
 	int r = 0;
 
 	for (unsigned i = 0; i < RECORDS_A_TURN && !c->doomed; i++, n++) {
@@ -407,7 +186,7 @@ poll_client(struct broker *b, struct client *c)
 	if (r == -EPROTO || r == -EMSGSIZE)
 		broke_rules(c, "its lane does not hold together");
 	else if (r == -ENOMEM)
-		doom(c);
+		client_doom(c);
 	return n;
 }
 
@@ -463,9 +242,9 @@ clients_poll(struct broker *b)
 		/* From now on it has to ring; look once more, it may just have written. */
 		wake_arm(&c->lane.shared->broker);
 		if (lane_ready(c))
-			activate(b, c);
+			client_activate(b, c);
 		else
-			deactivate(b, c);
+			client_deactivate(b, c);
 	}
 	return n;
 }
@@ -504,7 +283,7 @@ clients_room(struct broker *b)
 {
 	for (uint32_t i = 0; b->stalled_clients > 0 && i < b->config->max_clients; i++)
 		if (b->clients[i] != NULL && b->clients[i]->stalled != NULL)
-			activate(b, b->clients[i]);
+			client_activate(b, b->clients[i]);
 }
 
 /* ---- coming and going ---- */
@@ -533,7 +312,7 @@ close_client(struct broker *b, struct client *c)
 	watchers_drop(b, c);
 	if (b->reloading == c)
 		b->reloading = NULL;
-	deactivate(b, c);
+	client_deactivate(b, c);
 	event_free(c->readable);
 	close(c->fd);
 	if (c->lane_base != NULL)
@@ -562,7 +341,7 @@ clients_flush(struct broker *b)
 	for (c = TAILQ_FIRST(&b->active); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, active_link);
 		if (c->bell_due)
-			ring_client(c);
+			client_ring(c);
 	}
 	if (!b->someone_doomed)
 		return;
@@ -574,12 +353,12 @@ clients_flush(struct broker *b)
 
 /* A free place; at the limit, that of a connection that has not said hello for a while. */
 static uint32_t
-find_place(struct broker *b, bool operator)
+find_place(struct broker *b, bool may_operate)
 {
 	uint32_t most = b->config->max_clients;
 
 	/* The last places are for those who can repair things. */
-	if (!operator&& most> 2 * PLACES_KEPT)
+	if (!may_operate && most> 2 * PLACES_KEPT)
 		most -= PLACES_KEPT;
 	if (b->client_count < most)
 		for (uint32_t i = 0; i < b->config->max_clients; i++)
@@ -639,7 +418,7 @@ welcome_socket(struct broker *b, int socket)
 	};
 	STAILQ_INIT(&c->backlog);
 	STAILQ_INIT(&c->replies);
-	c->readable = event_new(b->base, c->fd, EV_READ | EV_PERSIST, on_socket, c);
+	c->readable = event_new(b->base, c->fd, EV_READ | EV_PERSIST, client_on_socket, c);
 	event_add(c->readable, NULL);
 	b->clients[place] = c;
 	b->client_count++;

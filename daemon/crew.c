@@ -1,0 +1,203 @@
+/*
+ * crew.c - workers come and go, as the broker sees them: a new link, a death, an orderly end.
+ *
+ * A death is settled in an order that matters: first what the worker had finished, then what
+ * it had started (charged with the death), then what it never started (back to the queue).
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "daemon/broker.h"
+#include "ipc/clock.h"
+
+/* Jobs of an earlier broker: what it had not started is nobody's, what it runs goes on. */
+static void
+adopt(struct broker *b, struct crew *w)
+{
+	bool running = false;
+
+	for (uint32_t t = 0; t < LINK_TICKETS; t++) {
+		enum ticket_state state = ticket_state(&w->link.shared->tickets[t]);
+		if (state == TICKET_FREE)
+			continue;
+		if (state == TICKET_READY && link_reclaim(&w->link, t))
+			continue;
+		w->tickets[t] = ORPHAN;
+		w->outstanding++;
+		w->stopping++;
+		running = true;
+		if (b->pools[w->pool].config->executor->stops_alone)
+			(void)link_send_stop(&w->link, t, CAUSE_CANCELLED);
+	}
+	if (running) {
+		w->stop_by_ns = clock_now() + b->config->orphan_grace_ns;
+		deadline_at(b, w->stop_by_ns);
+	}
+	link_wake(&w->link);
+}
+
+int
+crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell)
+{
+	if (up->pool >= b->pool_count || up->slot >= WORKERS_MAX)
+		return -EINVAL;
+	struct pool *p = &b->pools[up->pool];
+	struct crew *w = p->crew[up->slot];
+	if (w == NULL) {
+		w = calloc(1, sizeof(*w));
+		if (w == NULL)
+			return -ENOMEM;
+		p->crew[up->slot] = w;
+		if (up->slot >= p->crew_count)
+			p->crew_count = up->slot + 1u;
+	} else if (w->up) {
+		link_broker_detach(&w->link);
+	}
+	uint64_t jobs = w->jobs;
+	*w = (struct crew){
+		.pool = up->pool,
+		.slot = up->slot,
+		.pid = up->pid,
+		.generation = up->generation,
+		.restarts = up->restarts,
+		.jobs = jobs,
+	};
+	memset(w->tickets, 0xff, sizeof(w->tickets));
+	int r = link_broker_attach(&w->link, memfd, bell);
+	if (r < 0)
+		return r;
+	w->up = true;
+	w->retiring = w->slot >= p->wanted;
+	adopt(b, w);
+	if (w->retiring && w->outstanding == 0)
+		crew_retire(b, w);
+	return 0;
+}
+
+static const char *
+death_text(char *buffer, size_t size, const struct crew *w, int status)
+{
+	if (WIFSIGNALED(status))
+		snprintf(buffer, size, "worker %u (pid %u) was killed by signal %d (%s)", w->slot,
+			 w->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		snprintf(buffer, size, "worker %u (pid %u) exited with status %d", w->slot, w->pid,
+			 WEXITSTATUS(status));
+	return buffer;
+}
+
+/* The job was started by the worker that is dead. */
+static void
+charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culprit_known)
+{
+	uint32_t index = w->tickets[ticket];
+	struct job *job = job_at(&b->jobs, index);
+	char text[200];
+	int value = WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+
+	death_text(text, sizeof(text), w, status);
+	crew_settle(b, w, ticket);
+	if (job->array != NULL) {
+		array_range_lost(b, w, index, ticket, text);
+		return;
+	}
+	if ((job->flags & JOB_STOPPING) && job->stop == CAUSE_TIMEOUT) {
+		snprintf(text, sizeof(text), "ran longer than its timeout of %.3f s",
+			 (double)job->timeout_ns / 1e9);
+		job_complete_as(b, index, JOB_TIMED_OUT, CAUSE_TIMEOUT, 0, ERR_TIMED_OUT, 0, text);
+	} else if (job->flags & JOB_STOPPING) {
+		job_complete_as(b, index, JOB_CANCELLED, CAUSE_CANCELLED, 0, ERR_CANCELLED, 0,
+				"cancelled while it ran");
+	} else {
+		job_complete_as(b, index, JOB_FAILED, CAUSE_WORKER_DIED, value, ERR_WORKER_DIED,
+				culprit_known ? RECEIPT_BYSTANDER : 0, text);
+	}
+}
+
+/* Was this death ordered because of one of its jobs?  Then the others are bystanders. */
+static bool
+has_stopping(struct broker *b, const struct crew *w)
+{
+	for (uint32_t t = 0; t < LINK_TICKETS; t++)
+		if (w->tickets[t] < ORPHAN &&
+		    (job_at(&b->jobs, w->tickets[t])->flags & JOB_STOPPING))
+			return true;
+	return false;
+}
+
+void
+crew_down(struct broker *b, const struct worker_down_body *down)
+{
+	struct crew *w = down->pool < b->pool_count && down->slot < WORKERS_MAX
+				 ? b->pools[down->pool].crew[down->slot]
+				 : NULL;
+	if (w == NULL || !w->up || w->generation != down->generation)
+		return;
+
+	/* What it had finished first, then what died with it, then what it never started. */
+	crew_drain(b, w, UINT32_MAX);
+	bool culprit_known = has_stopping(b, w);
+	for (uint32_t t = 0; w->outstanding > 0 && t < LINK_TICKETS; t++) {
+		if (w->tickets[t] == JOB_NONE ||
+		    ticket_state(&w->link.shared->tickets[t]) == TICKET_READY)
+			continue;
+		if (w->tickets[t] == ORPHAN)
+			crew_settle(b, w, t);
+		else
+			charge(b, w, t, down->status, culprit_known);
+	}
+	crew_take_back(b, w);
+	link_broker_detach(&w->link);
+	w->up = w->leaving = w->retiring = false;
+}
+
+void
+crew_kill(struct broker *b, struct crew *w)
+{
+	struct worker_kill_body kill = {
+		.pool = w->pool,
+		.slot = w->slot,
+		.generation = w->generation,
+		.signal = SIGKILL,
+	};
+	w->leaving = true; /* nothing more goes there */
+	supervisor_tell(b, MSG_WORKER_KILL, &kill);
+}
+
+void
+crew_retire(struct broker *b, struct crew *w)
+{
+	w->retiring = true;
+	crew_take_back(b, w);
+	if (w->outstanding > 0 || w->leaving || !w->up)
+		return;
+	struct worker_kill_body stop = {
+		.pool = w->pool,
+		.slot = w->slot,
+		.generation = w->generation,
+	};
+	w->leaving = true;
+	supervisor_tell(b, MSG_WORKER_KILL, &stop);
+}
+
+void
+pool_failed(struct broker *b, struct pool *p)
+{
+	uint32_t index;
+
+	p->state = POOL_FAILED;
+	while ((index = queue_peek(b, p)) != JOB_NONE) {
+		if (job_at(&b->jobs, index)->array != NULL) {
+			array_stop(b, index, CAUSE_CANCELLED);
+			continue;
+		}
+		queue_remove(b, index);
+		job_complete_as(b, index, JOB_FAILED, CAUSE_ERROR, 0, ERR_POOL_FAILED, 0,
+				"its pool has failed: the workers die at start; see the daemon's "
+				"log, then `pyprepctl pool resume`");
+	}
+}
