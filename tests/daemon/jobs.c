@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/receipt.h"
+
 char ask_answer[65536];
 
 uint64_t
@@ -196,6 +198,7 @@ struct job_look {
 	struct pyprep_receipt receipt;
 	char state[16];
 	uint64_t newest;
+	unsigned started;
 };
 
 static const msgpack_object *
@@ -218,6 +221,9 @@ look_at_job(const msgpack_object *job, struct job_look *look)
 	if (o == NULL || o->type != MSGPACK_OBJECT_BIN ||
 	    pyprep_receipt_decode(o->via.bin.ptr, o->via.bin.size, &look->receipt) < 0)
 		return;
+	struct receipt receipt;
+	memcpy(&receipt, o->via.bin.ptr, sizeof(receipt));
+	look->started += receipt.outcome.started_ns != 0 && receipt.outcome.ended_ns == 0;
 	snprintf(look->state, sizeof(look->state), "%s", look->receipt.state);
 	if (look->receipt.id > look->newest)
 		look->newest = look->receipt.id;
@@ -260,14 +266,26 @@ job_is(struct pyprep *p, uint64_t id, const char *state)
 	return r == 0 && strcmp(look.state, state) == 0;
 }
 
-uint64_t
-newest_job(struct pyprep *p)
+static struct job_look
+look_at_live_jobs(struct pyprep *p)
 {
 	static const char verb_ls[] = "\x81\xa4verb\xa2ls"; /* {"verb": "ls"} */
 	struct job_look look = { 0 };
 
 	pyprep_request(p, verb_ls, sizeof(verb_ls) - 1, 10000, take_jobs, &look, NULL);
-	return look.newest;
+	return look;
+}
+
+uint64_t
+newest_job(struct pyprep *p)
+{
+	return look_at_live_jobs(p).newest;
+}
+
+unsigned
+jobs_started(struct pyprep *p)
+{
+	return look_at_live_jobs(p).started;
 }
 
 uint64_t

@@ -52,4 +52,7 @@ uint64_t cpu_ms(pid_t pid);
  * 0: none. */
 uint64_t newest_job(struct pyprep *p);
 
+/* How many of this user's jobs have been started by their workers and have not ended. */
+unsigned jobs_started(struct pyprep *p);
+
 #endif

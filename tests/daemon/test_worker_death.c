@@ -85,7 +85,7 @@ Test(worker_death, is_not_noticed_by_other_clients)
 	struct tally m = { 0 }, o = { 0 };
 
 	start(mine, "sleep", "one", "ms=20000", 0);
-	cr_assert(wait_until(5000, running_in("one") == 1));
+	cr_assert(wait_until(5000, jobs_started(mine) == 1));
 	for (int i = 0; i < 200; i++)
 		start(other, "noop", i % 2 ? "cpu" : "many", NULL, 0);
 	kill(daemon_worker(&d, "one", 0), SIGKILL);
@@ -106,8 +106,7 @@ Test(worker_death, of_threads_is_charged_to_all_that_had_started)
 
 	for (int i = 0; i < 6; i++) /* two more than there are threads */
 		start(p, "sleep", "many", "ms=500", 0);
-	cr_assert(wait_until(5000, running_in("many") == 4));
-	test_pause(), test_pause(), test_pause(); /* handed out is not yet started */
+	cr_assert(wait_until(5000, jobs_started(p) == 4));
 	kill(daemon_worker(&d, "many", 0), SIGKILL);
 	cr_assert(finish_all(p, 10000, &t));
 	cr_expect_eq(t.worker_died, 4);
