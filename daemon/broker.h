@@ -140,6 +140,7 @@ struct broker {
 	uint64_t started_ns;
 	uint64_t now_ns;         /* clock, read once a turn: see broker_now() */
 	uint64_t wall_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
+	bool settled; /* see crews_settled() */
 	bool draining;
 	bool drain_hard; /* what still runs is being ended */
 	bool drained_said;
@@ -250,6 +251,8 @@ void crew_down(struct broker *b, const struct worker_down_body *down);
 void crew_retire(struct broker *b, struct crew *w);
 void crew_kill(struct broker *b, struct crew *w);
 void pool_failed(struct broker *b, struct pool *p);
+/* Has every worker of every pool that has not failed been ready once? */
+bool crews_settled(struct broker *b);
 
 /* array.c */
 struct array_job *array_new(int64_t low, int64_t high);

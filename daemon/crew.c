@@ -201,3 +201,23 @@ pool_failed(struct broker *b, struct pool *p)
 				"log, then `pyprepctl pool resume`");
 	}
 }
+
+static bool
+pool_settled(const struct pool *p)
+{
+	for (unsigned slot = 0; p->state != POOL_FAILED && slot < p->wanted; slot++) {
+		const struct crew *w = slot < p->crew_count ? p->crew[slot] : NULL;
+		if (w == NULL || !w->up || atomic_load(&w->link.shared->worker_ready) == 0)
+			return false;
+	}
+	return true;
+}
+
+bool
+crews_settled(struct broker *b)
+{
+	for (unsigned i = 0; !b->settled && i < b->pool_count; i++)
+		if (!pool_settled(&b->pools[i]))
+			return false;
+	return b->settled = true;
+}

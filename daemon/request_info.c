@@ -192,7 +192,10 @@ reply_daemon(struct broker *b, const struct request *r)
 	}
 	reply_begin(&a, 8);
 	reply_text(&a, "version", PYPREP_VERSION);
-	reply_text(&a, "state", b->draining ? "draining" : "running");
+	reply_text(&a, "state",
+		   b->draining        ? "draining"
+		   : crews_settled(b) ? "running"
+				      : "starting");
 	reply_uint(&a, "supervisor_pid", (uint64_t)getppid());
 	reply_uint(&a, "broker_pid", (uint64_t)getpid());
 	reply_uint(&a, "uptime_ns", clock_now() - b->started_ns);
@@ -235,15 +238,14 @@ reply_worker(struct reply *a, const struct pool *p, unsigned slot)
 	reply_uint(a, "jobs", w != NULL ? w->jobs : 0);
 	reply_uint(a, "restarts", w != NULL ? w->restarts : 0);
 	reply_uint(a, "running", w != NULL ? w->outstanding : 0);
-	reply_uint(a, "ready_ns",
-		   w != NULL && w->up ? atomic_load(&w->link.shared->ready_ns) : 0);
+	reply_uint(a, "ready_ns", w != NULL && w->up ? atomic_load(&w->link.shared->ready_ns) : 0);
 }
 
 static bool
 shown(const struct pool *p, unsigned slot)
 {
-	return slot < p->wanted || (slot < p->crew_count && p->crew[slot] != NULL &&
-				    p->crew[slot]->up);
+	return slot < p->wanted ||
+	       (slot < p->crew_count && p->crew[slot] != NULL && p->crew[slot]->up);
 }
 
 static void

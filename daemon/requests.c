@@ -192,8 +192,9 @@ static void
 verb_ping(struct broker *b, const struct request *r)
 {
 	struct reply a;
-	reply_begin(&a, 1);
+	reply_begin(&a, 2);
 	reply_uint(&a, "broker_pid", (uint64_t)getpid());
+	reply_flag(&a, "ready", crews_settled(b));
 	reply_send(b, r, &a, 0);
 }
 

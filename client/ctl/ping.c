@@ -22,6 +22,7 @@ static const struct option_row options[] = {
 
 struct ping {
 	uint64_t broker_pid;
+	bool ready;
 	uint64_t round_trip_ns;
 };
 
@@ -30,6 +31,7 @@ got_pong(void *context, const msgpack_object *map)
 {
 	struct ping *ping = context;
 	ping->broker_pid = field_u64(map, "broker_pid");
+	ping->ready = field_bool(map, "ready");
 	return 0;
 }
 
@@ -73,8 +75,14 @@ ping_run(const struct words *words)
 		uint64_t passed = clock_now() - begun;
 		uint64_t left = passed < wait_ns ? wait_ns - passed : 0;
 		int patience = left > NS_PER_S || wait_ns == 0 ? 1000 : (int)(left / NS_PER_MS) + 1;
-		if (ping_once(&ping, patience, &why) == 0)
-			break;
+		if (ping_once(&ping, patience, &why) == 0) {
+			if (ping.ready || wait_ns == 0)
+				break;
+			snprintf(why.code, sizeof(why.code), "unreachable");
+			snprintf(why.message, sizeof(why.message),
+				 "the daemon answers, but not all of its workers are ready; "
+				 "'pyprepctl status' shows which");
+		}
 		if (left == 0 || is_final(&why)) {
 			why.exit_status = is_final(&why) ? EXIT_NOT_ALLOWED : EXIT_UNREACHABLE;
 			return ctl_fail_problem(&why);
@@ -95,7 +103,7 @@ extern const struct command command_ping;
 const struct command command_ping = {
 	.name = "ping",
 	.args = "[--wait S]",
-	.summary = "ask whether the daemon answers",
+	.summary = "ask whether the daemon answers; with --wait, until its workers are ready",
 	.examples = "  pyprepctl ping\n"
 		    "  pyprepctl ping --wait 5 && echo ready\n",
 	.more = "Exit status: 0 it answers; 69 it does not.\n",
