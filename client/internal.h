@@ -26,6 +26,7 @@
 #include "ipc/message.h"
 
 #define REQUEST_TIMEOUT_MS 30000 /* the library's own requests */
+#define CANCEL_TIMEOUT_MS  2000  /* who cancels wants to be gone */
 
 /* Names resolved by the daemon; lives as long as its connection. */
 struct target {

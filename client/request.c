@@ -248,7 +248,7 @@ cancel(struct pyprep *p, const uint64_t *tag)
 		pack_text(&pk, "all");
 		pack_text(&pk, "mine");
 	}
-	int r = request_packed(p, &map, read_cancelled, &count, NULL);
+	int r = pyprep_request(p, map.data, map.size, CANCEL_TIMEOUT_MS, read_cancelled, &count, NULL);
 	msgpack_sbuffer_destroy(&map);
 	return r < 0 ? r : count;
 }
