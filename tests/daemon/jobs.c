@@ -307,3 +307,16 @@ cpu_ms(pid_t pid)
 		return 0;
 	return (user + system) * 1000 / (unsigned long)sysconf(_SC_CLK_TCK);
 }
+
+int
+settled_fds(pid_t pid)
+{
+	int now = count_fds(pid), last = -1;
+
+	for (int equal = 0; equal < 10; equal = now == last ? equal + 1 : 0) {
+		last = now;
+		test_pause();
+		now = count_fds(pid);
+	}
+	return now;
+}

@@ -56,20 +56,6 @@ start_mixed(struct pyprep *p, int number, const char *nap)
 		start(p, "sleep", number % 8 == 0 ? "io" : "cpu", nap, 0);
 }
 
-/* The supervisor's open descriptors, when it has made its spare links and closed what is dead. */
-static int
-settled_fds(void)
-{
-	int now = count_fds(d.pid), last = -1;
-
-	for (int equal = 0; equal < 10; equal = now == last ? equal + 1 : 0) {
-		last = now;
-		test_pause();
-		now = count_fds(d.pid);
-	}
-	return now;
-}
-
 /* Kill the broker and wait until another one answers; its pid. */
 static pid_t
 kill_broker(pid_t broker)
@@ -216,7 +202,7 @@ Test(broker_death, at_random_moments_under_load_leaves_no_client_waiting)
 			daemon_begin(&d, CONFIG);
 		}
 		cr_assert_eq(daemon_status(&d, &before), 0);
-		int fds = settled_fds();
+		int fds = settled_fds(d.pid);
 		struct pyprep *p = connect_again();
 		struct tally t = { 0 };
 		int jobs = 500 + (int)(random() % 500);
@@ -233,7 +219,7 @@ Test(broker_death, at_random_moments_under_load_leaves_no_client_waiting)
 			  kills, (uintmax_t)pyprep_outstanding(p), jobs);
 		cr_expect_eq(t.succeeded + t.broker_lost, (uint64_t)jobs);
 		pyprep_close(p);
-		cr_expect_eq(settled_fds(), fds);
+		cr_expect_eq(settled_fds(d.pid), fds);
 		expect_all_work(&before);
 	}
 }
