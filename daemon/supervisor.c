@@ -509,6 +509,7 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 	if (status != 0)
 		return status;
 	snprintf(socket_path, sizeof(socket_path), "%s/pyprepd.sock", runtime_dir);
+	bool given = getenv("LISTEN_FDS") != NULL; /* the socket belongs to the service manager */
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	int r = open_all(s, socket_path);
@@ -521,6 +522,8 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 	supervisor_progress(s);
 	event_base_dispatch(s->base);
 	reap_the_rest(s);
+	if (!given)
+		unlink(socket_path); /* while the lock is still ours */
 	close_all(s);
 	log_info("stopped");
 	return s->exit_status;
