@@ -16,13 +16,15 @@
 #define STARTS       20
 #define STARTS_QUICK 5
 
-/* An idle worker of pool cpu that has run a job. */
+/* An idle worker of pool cpu that has run a job since `before` (a slot's count outlives its
+ * process). */
 static const struct bench_worker *
-find_victim(const struct bench_status *status)
+find_victim(const struct bench_status *status, const struct bench_status *before)
 {
-	for (unsigned i = 0; i < status->count; i++) {
+	for (unsigned i = 0; i < status->count && i < before->count; i++) {
 		const struct bench_worker *w = &status->workers[i];
-		if (strcmp(w->pool, "cpu") == 0 && w->idle && w->jobs > 0)
+		if (strcmp(w->pool, "cpu") == 0 && w->idle && w->pid == before->workers[i].pid &&
+		    w->jobs > before->workers[i].jobs)
 			return w;
 	}
 	return NULL;
@@ -61,15 +63,16 @@ static int
 kill_one(struct bench_session *s, const struct pyprep_prepared *noop, struct samples *ret,
 	 struct bench_result *result)
 {
-	struct bench_status status;
+	struct bench_status before, status;
 	const struct bench_worker *victim = NULL;
 	uint64_t ns = 0;
 
 	for (unsigned tries = 0; !victim && tries < 100; tries++) {
-		if (session_run(s, noop, WORK, WORK, result) < 0 ||
+		if (session_status(s, &before, result) < 0 ||
+		    session_run(s, noop, WORK, WORK, result) < 0 ||
 		    session_status(s, &status, result) < 0)
 			return -1;
-		victim = find_victim(&status);
+		victim = find_victim(&status, &before);
 	}
 	if (!victim)
 		return bench_fail(result, "pool cpu has no idle worker that has run a job");

@@ -42,14 +42,15 @@ fill_queue(struct bench_session *s, const struct pyprep_prepared *job, unsigned 
 	   struct bench_result *result)
 {
 	double tenths[TENTHS];
+	unsigned each = count / TENTHS;
 
 	for (unsigned tenth = 0; tenth < TENTHS; tenth++) {
 		uint64_t begun = clock_now();
-		for (unsigned i = 0; i < count / TENTHS; i++)
+		for (unsigned i = 0; i < each; i++)
 			if (pyprep_submit_prepared(s->p, job, NULL, NULL) < 0)
 				return bench_fail(result, "cannot submit job %u of %u",
-						  tenth * (count / TENTHS) + i + 1, count);
-		tenths[tenth] = (double)(clock_now() - begun) / (count / TENTHS);
+						  tenth * each + i + 1, count);
+		tenths[tenth] = (double)(clock_now() - begun) / each;
 	}
 	bench_extra(result, "submit_ns_first_tenth", tenths[0]);
 	bench_extra(result, "submit_ns_last_tenth", tenths[TENTHS - 1]);
@@ -61,7 +62,7 @@ growth(struct bench_session *s, const struct pyprep_prepared *job, unsigned coun
        struct bench_result *result)
 {
 	struct bench_status status;
-	uint64_t before, after;
+	uint64_t before = 0, after = 0;
 
 	if (session_run(s, job, 1000, 100, result) < 0 || session_status(s, &status, result) < 0 ||
 	    session_tell(s, "pause", "cpu", result) < 0)
@@ -153,7 +154,7 @@ family_sleeps(const struct family *f)
 static int
 family_pss(const struct family *f, struct bench_result *result)
 {
-	uint64_t sum = 0, one;
+	uint64_t sum = 0, one = 0;
 
 	for (unsigned i = 0; i < f->count; i++) {
 		int r = process_pss(f->pids[i], &one);

@@ -143,7 +143,7 @@ floor_sleepers(unsigned count, uint64_t *ret_bytes)
 {
 	static char *const argv[] = { "/bin/sleep", "3600", NULL };
 	pid_t *pids = ctl_alloc(count, sizeof *pids);
-	uint64_t sum = 0, one;
+	uint64_t sum = 0, one = 0;
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < count; i++) {
