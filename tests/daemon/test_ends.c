@@ -13,11 +13,11 @@
 
 #include "tests/daemon/jobs.h"
 
-#define CONFIG                                                     \
-	"[daemon]\ndrain_deadline = 500ms\n"                       \
-	"[pool \"cpu\"]\nexecutor = process\nworkers = 2\n"        \
-	"[pool \"threads\"]\nexecutor = thread\nconcurrency = 4\n" \
-	"[pool \"io\"]\nexecutor = event\nconcurrency = 256\n"     \
+#define CONFIG                                                                \
+	"[daemon]\ndrain_deadline = 500ms\n"                                  \
+	"[pool \"cpu\"]\nexecutor = process\nworkers = 2\n"                   \
+	"[pool \"threads\"]\nexecutor = thread\nconcurrency = 4\n"            \
+	"[pool \"io\"]\nexecutor = event\nconcurrency = 256\ngrace = 200ms\n" \
 	"[pool \"shell\"]\nexecutor = command\nworkers = 2\ngrace = 200ms\n"
 
 /* A tree of three that ignores TERM: a child, one in a session of its own, one forked twice. */

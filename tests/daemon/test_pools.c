@@ -220,6 +220,9 @@ Test(pools, with_a_full_table_let_others_wait_until_there_is_room)
 	for (int i = 0; i < 20; i++)
 		start(p, "noop", "cpu", NULL, 0);
 	cr_expect_eq(next_receipt(p, 100, &receipt), 0, "there was room");
+	/* The broker looks at other things meanwhile, and not at its lane any more. */
+	for (int i = 0; i < 20; i++)
+		daemon_broker(&d);
 	/* Room comes by a cancel, of which no worker says anything. */
 	cr_expect_eq(pyprep_cancel_all(full), 50);
 	cr_assert(finish_all(p, 5000, &t), "nobody told it that there is room");
@@ -236,6 +239,8 @@ Test(pools, with_a_full_table_get_room_when_a_client_leaves)
 
 	for (int i = 0; i < 20; i++)
 		start(p, "noop", "cpu", NULL, 0);
+	for (int i = 0; i < 20; i++)
+		daemon_broker(&d);
 	pyprep_close(full);
 	cr_assert(finish_all(p, 5000, &t));
 	cr_expect_eq(t.succeeded, 20);
