@@ -306,6 +306,7 @@ open_all(struct broker *b)
 	b->wall_offset_ns = clock_wall() - b->now_ns;
 	open_pools(b);
 	LIST_INIT(&b->watchers);
+	TAILQ_INIT(&b->busy);
 	int r = jobs_init(&b->jobs, b->config->max_jobs, b->config->max_job_bytes);
 	if (r == 0)
 		r = open_events(b);

@@ -88,6 +88,8 @@ struct crew {            /* one worker */
 	bool up;         /* there is a process and a link */
 	bool retiring;   /* gets no more jobs; goes when it is idle */
 	bool touched;    /* got something in this turn: to be woken */
+	struct crew *next_touched;
+	TAILQ_ENTRY(crew) busy_link; /* while it has jobs */
 	bool seen_ready; /* the broker knows that it is */
 	bool leaving;    /* the supervisor has been asked to stop it */
 	uint16_t pool, slot;
@@ -151,6 +153,10 @@ struct broker {
 	struct client **clients; /* by index; config->max_clients places */
 	uint32_t client_count;
 	struct client_list active;
+	TAILQ_HEAD(, crew) busy;
+	struct crew *touched;
+	uint32_t unready; /* crews up and not seen ready */
+	uint32_t waiting; /* bit per pool: its queue may hold jobs */
 	struct event *listening, *listen_again;
 	bool someone_doomed;
 	bool room_made; /* a job has left the table in this turn */
@@ -237,6 +243,9 @@ bool ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket);
 /* Before sleeping: move what waits behind a long job to idle workers.  True when something
  * moved; *ret_look_again when it is too early to say. */
 bool dispatch_rebalance(struct broker *b, bool *ret_look_again);
+/* One more ticket is out; something is to be told to it at the end of this turn. */
+void crew_took(struct broker *b, struct crew *w);
+void crew_touch(struct broker *b, struct crew *w);
 /* The ticket is no longer out: its job has ended, or goes back. */
 void crew_settle(struct broker *b, struct crew *w, uint32_t ticket);
 /* Take at most so many records from its result ring; how many came. */

@@ -27,7 +27,7 @@ adopt(struct broker *b, struct crew *w)
 		if (state == TICKET_READY && link_reclaim(&w->link, t))
 			continue;
 		w->tickets[t] = ORPHAN;
-		w->outstanding++;
+		crew_took(b, w);
 		w->stopping++;
 		running = true;
 		if (b->pools[w->pool].config->executor->stops_alone)
@@ -55,22 +55,24 @@ crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell)
 		if (up->slot >= p->crew_count)
 			p->crew_count = up->slot + 1u;
 	} else if (w->up) {
-		link_broker_detach(&w->link);
+		return -EEXIST; /* the death of the last one is told first */
 	}
-	uint64_t jobs = w->jobs;
 	*w = (struct crew){
 		.pool = up->pool,
 		.slot = up->slot,
 		.pid = up->pid,
 		.generation = up->generation,
 		.restarts = up->restarts,
-		.jobs = jobs,
+		.jobs = w->jobs,
+		.touched = w->touched, /* it may stand in that list */
+		.next_touched = w->next_touched,
 	};
 	memset(w->tickets, 0xff, sizeof(w->tickets));
 	int r = link_broker_attach(&w->link, memfd, bell);
 	if (r < 0)
 		return r;
 	w->up = true;
+	b->unready++;
 	w->retiring = w->slot >= p->wanted;
 	adopt(b, w);
 	if (w->retiring && w->outstanding == 0)
@@ -152,6 +154,7 @@ crew_down(struct broker *b, const struct worker_down_body *down)
 	}
 	crew_take_back(b, w);
 	link_broker_detach(&w->link);
+	b->unready -= !w->seen_ready;
 	w->up = w->leaving = w->retiring = false;
 }
 

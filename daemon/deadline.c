@@ -125,7 +125,7 @@ ticket_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause re
 	if (ticket_taken_back(b, w, ticket))
 		return;
 	if (pool->executor->stops_alone && link_send_stop(&w->link, ticket, reason) == 0) {
-		w->touched = true;
+		crew_touch(b, w);
 		patience_ns = pool->grace_ns + STOP_SLACK_NS;
 	}
 	w->stop_by_ns = earlier(w->stop_by_ns, b->now_ns + patience_ns);

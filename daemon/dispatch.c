@@ -2,8 +2,9 @@
  * dispatch.c - which worker gets a job, and what comes back from it.
  *
  * Credit: a worker has as many jobs as it can run at once.  Only jobs of a kind that was
- * measured to be tiny are sent ahead, up to CREDIT_NS of estimated work, so that nothing
- * waits behind a long job; and what was sent ahead is taken back as soon as another
+ * measured to be tiny are sent ahead, up to CREDIT_NS of estimated work, and one of a kind
+ * that takes less than AHEAD_NS to a worker of a process pool, so that nothing waits behind a
+ * long job; and what was sent ahead is taken back as soon as another
  * worker is idle (tickets, see ipc/link.h).
  *
  * Waking: a job goes to a worker that is awake and nearly free if there is one; a sleeper
@@ -20,6 +21,7 @@
 #include "ipc/clock.h"
 
 #define AWAKE_BACKLOG_NS 20000u /* an awake worker with less than this gets the next job */
+#define AHEAD_NS         (5 * NS_PER_MS)
 #define RESULTS_A_TURN   512u
 
 /* ---- choosing ---- */
@@ -46,6 +48,11 @@ has_credit(const struct pool *p, const struct crew *w, const struct job *job, ui
 		return true;
 	if (job->array != NULL) /* a second range, so that no worker waits between two */
 		return w->outstanding < 2 * p->config->concurrency;
+	/* One job ahead of a worker that does nothing else: between two jobs of a millisecond it would
+	 * wait for the broker to wake. */
+	if (p->config->executor->one_cpu && w->outstanding == 1 && p->estimate_ns[job->kind] > 0 &&
+	    estimate < AHEAD_NS)
+		return true;
 	return estimate < TINY_NS && w->estimate_ns + estimate <= CREDIT_NS &&
 	       w->outstanding < CREDIT_JOBS;
 }
@@ -148,9 +155,9 @@ dispatch_pool(struct broker *b, struct pool *p)
 			continue;
 		if (r < 0)
 			return; /* its ring is full: when a result comes we are here again */
-		w->outstanding++;
+		crew_took(b, w);
+		crew_touch(b, w);
 		w->estimate_ns += estimate;
-		w->touched = true;
 		if (timeout_ns > 0)
 			deadline_at(b, b->now_ns + timeout_ns);
 	}
@@ -159,23 +166,20 @@ dispatch_pool(struct broker *b, struct pool *p)
 void
 dispatch_jobs(struct broker *b)
 {
-	for (unsigned i = 0; i < b->pool_count; i++)
-		dispatch_pool(b, &b->pools[i]);
+	for (uint32_t left = b->waiting; left != 0; left &= left - 1)
+		dispatch_pool(b, &b->pools[__builtin_ctz(left)]);
 }
 
 void
 dispatch_wake(struct broker *b)
 {
-	for (unsigned i = 0; i < b->pool_count; i++) {
-		struct pool *p = &b->pools[i];
-		for (unsigned slot = 0; slot < p->crew_count; slot++) {
-			struct crew *w = p->crew[slot];
-			if (w == NULL || !w->touched)
-				continue;
-			w->touched = false;
-			if (w->up)
-				link_wake(&w->link);
-		}
+	struct crew *w;
+
+	while ((w = b->touched) != NULL) {
+		b->touched = w->next_touched;
+		w->touched = false;
+		if (w->up)
+			link_wake(&w->link);
 	}
 }
 
@@ -187,6 +191,23 @@ crew_of(struct broker *b, const struct job *job)
 	return b->pools[job->pool].crew[job->slot];
 }
 
+void
+crew_took(struct broker *b, struct crew *w)
+{
+	if (w->outstanding++ == 0)
+		TAILQ_INSERT_TAIL(&b->busy, w, busy_link);
+}
+
+void
+crew_touch(struct broker *b, struct crew *w)
+{
+	if (w->touched)
+		return;
+	w->touched = true;
+	w->next_touched = b->touched;
+	b->touched = w;
+}
+
 /* The ticket is no longer out. */
 void
 crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
@@ -195,7 +216,8 @@ crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
 	uint32_t index = w->tickets[ticket];
 
 	w->tickets[ticket] = JOB_NONE;
-	w->outstanding--;
+	if (--w->outstanding == 0)
+		TAILQ_REMOVE(&b->busy, w, busy_link);
 	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);
 	uint64_t estimate = job == NULL ? 0 : estimate_of(p, job);
 	w->estimate_ns =
@@ -292,43 +314,50 @@ crew_drain(struct broker *b, struct crew *w, unsigned most)
 unsigned
 dispatch_results(struct broker *b)
 {
+	struct crew *w, *next;
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < b->pool_count; i++) {
+	for (w = TAILQ_FIRST(&b->busy); w != NULL; w = next) {
+		next = TAILQ_NEXT(w, busy_link);
+		unsigned got = crew_drain(b, w, RESULTS_A_TURN);
+		if (got > 0)
+			b->pools[w->pool].turn++;
+		if (w->retiring && w->outstanding == 0)
+			crew_retire(b, w);
+		n += got;
+	}
+	return n;
+}
+
+/* Has a worker got ready since jobs were last handed out? */
+static bool
+news_of_ready(struct broker *b)
+{
+	bool news = false;
+
+	for (unsigned i = 0; b->unready > 0 && i < b->pool_count; i++) {
 		struct pool *p = &b->pools[i];
 		for (unsigned slot = 0; slot < p->crew_count; slot++) {
 			struct crew *w = p->crew[slot];
-			if (w == NULL || !w->up || w->outstanding == 0)
+			if (w == NULL || !w->up || w->seen_ready || !is_ready(w))
 				continue;
-			n += crew_drain(b, w, RESULTS_A_TURN);
-			if (w->retiring && w->outstanding == 0)
-				crew_retire(b, w);
+			w->seen_ready = true;
+			b->unready--;
+			news = true;
 		}
-		if (n > 0)
-			p->turn++;
 	}
-	return n;
+	return news;
 }
 
 bool
 dispatch_pending(struct broker *b)
 {
-	for (unsigned i = 0; i < b->pool_count; i++) {
-		struct pool *p = &b->pools[i];
-		for (unsigned slot = 0; slot < p->crew_count; slot++) {
-			struct crew *w = p->crew[slot];
-			if (w == NULL || !w->up)
-				continue;
-			if (w->outstanding > 0 && !ring_is_empty(&w->link.results))
-				return true;
-			/* It may have got ready since jobs were last handed out. */
-			if (!w->seen_ready && is_ready(w)) {
-				w->seen_ready = true;
-				return true;
-			}
-		}
-	}
-	return false;
+	struct crew *w;
+
+	TAILQ_FOREACH(w, &b->busy, busy_link)
+		if (!ring_is_empty(&w->link.results))
+			return true;
+	return news_of_ready(b);
 }
 
 /* ---- taking back ---- */

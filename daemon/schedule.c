@@ -71,6 +71,7 @@ queue_push(struct broker *b, uint32_t index)
 	unsigned level = level_of(job);
 
 	link_tail(b, &p->levels[level], index);
+	b->waiting |= 1u << job->pool;
 	p->nonempty[level / 64] |= 1ull << level % 64;
 }
 
@@ -82,6 +83,7 @@ queue_push_front(struct broker *b, uint32_t index)
 	unsigned level = level_of(job);
 
 	link_head(b, &p->levels[level], index);
+	b->waiting |= 1u << job->pool;
 	p->nonempty[level / 64] |= 1ull << level % 64;
 }
 
@@ -143,5 +145,6 @@ queue_peek(struct broker *b, struct pool *p)
 		else
 			return index;
 	}
+	b->waiting &= ~(1u << p->index);
 	return JOB_NONE;
 }

@@ -386,13 +386,17 @@ slots_reap(struct supervisor *s, pid_t pid, int status)
 			uint64_t jobs = jobs_started(slot);
 			bool progress = jobs > 0 || clock_now() - slot->started_ns > EARLY_NS;
 			p->jobs_of_dead += jobs;
-			log_death(slot, status);
 			tell_down(slot, status);
+			struct slot dead = *slot;
 			slot->pid = 0;
-			close_control(slot);
-			struct link_fds dead = slot->link;
+			slot->control = -1;
+			slot->control_event = NULL;
+			slot->link = (struct link_fds){ -1, -1 };
 			after_death(slot, was_ready, progress);
-			close_link(&dead);
+			/* What can wait comes after its successor's start. */
+			close_control(&dead);
+			close_link(&dead.link);
+			log_death(&dead, status);
 			return p;
 		}
 	}

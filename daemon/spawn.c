@@ -50,15 +50,15 @@ close_all_but(int *keep, size_t count)
 	close_range(next, ~0u, 0);
 }
 
-/* Signals of the terminal and of the service manager are the supervisor's to interpret. */
+/* Signals of the terminal and of the service manager are the supervisor's to interpret.  Only
+ * what the supervisor set is set back: a call per signal would show in the time of a start. */
 static void
 reset_signals(void)
 {
 	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
 	sigset_t none;
 
-	for (int s = 1; s < NSIG; s++)
-		signal(s, SIG_DFL);
+	signal(SIGCHLD, SIG_DFL);
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
 	sigemptyset(&none);

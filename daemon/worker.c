@@ -80,7 +80,6 @@ worker_main(const struct birth *birth)
 
 	snprintf(role, sizeof(role), "worker %s/%u", pool->name, birth->slot);
 	log_open(role, LOG_LEVEL_INFO);
-	bind_to_cpu(pool, birth->pool, birth->slot);
 	int r = limit_memory(pool);
 	if (r == 0)
 		r = segment_map(birth->link_memfd, link_footprint(), &base);
@@ -95,6 +94,7 @@ worker_main(const struct birth *birth)
 		return EXIT_FAILURE;
 	}
 	close(birth->link_memfd);
+	bind_to_cpu(pool, birth->pool, birth->slot);
 	int status = pool->executor->run(&w);
 	CHECK_LEAKS();
 	return status;

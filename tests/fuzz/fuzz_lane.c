@@ -104,6 +104,7 @@ start_broker(void)
 	broker->look_again = evtimer_new(broker->base, nothing, NULL);
 	deadline_open(broker);
 	LIST_INIT(&broker->watchers);
+	TAILQ_INIT(&broker->busy);
 	broker->pool_count = config.pool_count;
 	for (unsigned i = 0; i < config.pool_count; i++) {
 		broker->pools[i].config = &config.pools[i];
