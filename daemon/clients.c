@@ -23,8 +23,8 @@
 #define QUIET_TURNS     64u  /* looks in vain before a lane has to ring */
 #define FRAMES_AT_ONCE  32u
 #define ACCEPTS_AT_ONCE 16u
-#define PLACES_KEPT     8u                 /* of max_clients, for operators */
-#define HELLO_NS        NS_PER_S           /* silence after which a place may be given away */
+#define PLACES_KEPT     8u       /* of max_clients, for operators */
+#define HELLO_NS        NS_PER_S /* silence after which a place may be given away */
 
 /* ---- what comes from the client ---- */
 
@@ -130,7 +130,7 @@ client_on_socket(evutil_socket_t fd, short what, void *context)
 
 	if (what & EV_WRITE)
 		client_flush_replies(b, c);
-	for (unsigned i = 0; i < FRAMES_AT_ONCE && !c->doomed; i++) {
+	for (unsigned i = 0; i < FRAMES_AT_ONCE && !c->doomed && !c->writing; i++) {
 		int r = frame_recv(fd, &in, &why);
 		if (r == -EAGAIN)
 			return;
@@ -358,7 +358,7 @@ find_place(struct broker *b, bool may_operate)
 	uint32_t most = b->config->max_clients;
 
 	/* The last places are for those who can repair things. */
-	if (!may_operate && most> 2 * PLACES_KEPT)
+	if (!may_operate && most > 2 * PLACES_KEPT)
 		most -= PLACES_KEPT;
 	if (b->client_count < most)
 		for (uint32_t i = 0; i < b->config->max_clients; i++)

@@ -9,7 +9,7 @@
 #include "daemon/broker.h"
 #include "daemon/log.h"
 
-#define REPLIES_MAX     (4u * 1024 * 1024) /* unread reply bytes */
+#define REPLIES_MAX (4u * 1024 * 1024) /* unread reply bytes */
 
 /* ---- records ---- */
 
@@ -147,13 +147,15 @@ client_flush_backlog(struct broker *b, struct client *c)
 
 /* ---- frames ---- */
 
+/* Who has replies to read is not listened to meanwhile: so unread replies are bounded by what one
+ * request answers. */
 static void
 watch_socket(struct broker *b, struct client *c, bool writing)
 {
 	c->writing = writing;
 	event_del(c->readable);
 	event_assign(c->readable, b->base, c->fd,
-		     (short)(EV_READ | EV_PERSIST | (writing ? EV_WRITE : 0)), client_on_socket, c);
+		     (short)(EV_PERSIST | (writing ? EV_WRITE : EV_READ)), client_on_socket, c);
 	event_add(c->readable, NULL);
 }
 
@@ -214,9 +216,17 @@ void
 client_reply(struct broker *b, struct client *c, uint32_t request, uint32_t flags, const void *map,
 	     size_t length)
 {
+	/* {"code": "too_large", "message": ...} */
+	static const char too_long[] = "\x82\xa4"
+				       "code\xa9too_large\xa7message\xbf"
+				       "the answer does not fit a frame";
 	struct reply_body body = { .number = request, .flags = flags };
 	struct part parts[] = { { &body, sizeof(body) }, { map, (uint32_t)length } };
 
+	if (sizeof(struct frame) + sizeof(body) + length > FRAME_MAX) {
+		body.flags = REPLY_ERROR;
+		parts[1] = (struct part){ too_long, sizeof(too_long) - 1 };
+	}
 	send_or_park(b, c, MSG_REPLY, parts, 2);
 }
 
