@@ -84,7 +84,7 @@ const struct config_key config_keys[] = {
 	  "RLIMIT_AS of each worker; 0: no limit",
 	  POOL_AT(address_space) },
 	{ POOL(bind),             KEY_YES_NO,    0,          0,          "yes",   NULL,
-	  "bind each worker of a process pool to a CPU of its own, while there are enough",
+	  "bind each worker of a process or command pool to a CPU of its own, if there are enough",
 	  POOL_AT(bind) },
 	{ POOL(restart_max),      KEY_COUNT,     1,          1000,       "5",     NULL,
 	  "worker deaths within restart_window that a pool survives",

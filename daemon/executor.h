@@ -7,6 +7,7 @@
 #ifndef PYPREP_DAEMON_EXECUTOR_H
 #define PYPREP_DAEMON_EXECUTOR_H
 
+#include <sched.h>
 #include <stdbool.h>
 
 #include "daemon/kind.h"
@@ -19,6 +20,8 @@ struct worker {
 	const struct pool_config *pool;
 	unsigned slot;
 	struct link_worker link;
+	cpu_set_t usable; /* CPUs before it was bound to one (none: it was not asked); for the
+			     programs it starts */
 	int control; /* socket to the supervisor; readable (end of file) is the order to stop */
 };
 
@@ -30,7 +33,7 @@ struct executor {
 	unsigned concurrency; /* default jobs at once per worker; 0: one per usable CPU */
 	unsigned concurrency_max;
 	bool shares_fate; /* many jobs in one process: its death is charged to all of them */
-	bool one_cpu; /* a worker uses one CPU at a time: it may be bound to one */
+	bool one_cpu; /* one job at a time: a worker may be bound to a CPU, and have a short job ahead */
 	bool stops_alone; /* can end one running job by MSG_STOP and live on; else the worker is
 			     killed to end a job */
 	/* Take requests from w->link until the supervisor says stop.  Returns the exit status.

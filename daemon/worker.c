@@ -38,22 +38,23 @@ limit_memory(const struct pool_config *pool)
  * The n-th worker of a pool goes to the n-th CPU this daemon may use, from the second pool on
  * shifted by one.  Left to itself the scheduler wakes two workers on one core, and a job of less
  * than a millisecond is over before it moves one of them: 4 x sumsq took 2.6 ms on two
- * CPUs, bound 1.3 ms.  Other processes are moved away from a bound one by the kernel.  A
+ * CPUs, bound 1.3 ms.  A command starts on its worker's CPU and is free from there.  Other processes are moved away from a bound one by the kernel.  A
  * worker for whom there is no CPU left floats; so does the only worker of a pool.
  */
 static void
-bind_to_cpu(const struct pool_config *pool, unsigned pool_index, unsigned slot)
+bind_to_cpu(struct worker *w, unsigned pool_index)
 {
-	cpu_set_t usable, one;
+	const struct pool_config *pool = w->pool;
+	cpu_set_t one;
 
 	if (!pool->bind || !pool->executor->one_cpu || pool->workers < 2 ||
-	    sched_getaffinity(0, sizeof(usable), &usable) < 0)
+	    sched_getaffinity(0, sizeof(w->usable), &w->usable) < 0)
 		return;
-	unsigned count = (unsigned)CPU_COUNT(&usable), nth = (slot + pool_index) % count;
-	if (slot >= count)
+	unsigned count = (unsigned)CPU_COUNT(&w->usable), nth = (w->slot + pool_index) % count;
+	if (w->slot >= count)
 		return;
 	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &usable) || nth-- > 0)
+		if (!CPU_ISSET(cpu, &w->usable) || nth-- > 0)
 			continue;
 		CPU_ZERO(&one);
 		CPU_SET(cpu, &one);
@@ -94,7 +95,7 @@ worker_main(const struct birth *birth)
 		return EXIT_FAILURE;
 	}
 	close(birth->link_memfd);
-	bind_to_cpu(pool, birth->pool, birth->slot);
+	bind_to_cpu(&w, birth->pool);
 	int status = pool->executor->run(&w);
 	CHECK_LEAKS();
 	return status;

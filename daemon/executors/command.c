@@ -247,6 +247,7 @@ start(struct command *cmd)
 	err = ends[1];
 	if (e < 0)
 		return e;
+	cmd->program.cpus = CPU_COUNT(&r->worker->usable) > 0 ? &r->worker->usable : NULL;
 	cmd->program.stdio[0] = r->devnull;
 	cmd->program.stdio[1] = out;
 	cmd->program.stdio[2] = err;

@@ -88,6 +88,8 @@ prepare_and_exec(const struct program *q, pid_t parent)
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (q->cpus != NULL)
+		(void)syscall(SYS_sched_setaffinity, 0, sizeof(*q->cpus), q->cpus);
 	execve(q->path, q->argv, q->envp);
 	return START_EXEC;
 }

@@ -11,6 +11,7 @@
 #ifndef PYPREP_DAEMON_EXECUTORS_PROGRAM_H
 #define PYPREP_DAEMON_EXECUTORS_PROGRAM_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -31,6 +32,7 @@ struct program {
 	char *const *envp;
 	const char *cwd;
 	mode_t umask;
+	const cpu_set_t *cpus; /* where it may run; NULL: as we */
 	int stdio[3];                  /* above 2 */
 	const struct account *account; /* become it; NULL: stay who we are */
 };

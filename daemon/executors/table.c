@@ -49,6 +49,7 @@ const struct executor executors[] = {
 		.workers = 0,
 		.concurrency = 1,
 		.concurrency_max = 1,
+		.one_cpu = true,
 		.stops_alone = true,
 		.run = command_run,
 	},
