@@ -58,7 +58,7 @@ teardown() {
 		says 2 "--priority wants a whole number from -100 to 100, not '$bad'" \
 			submit noop --priority "$bad"
 	done
-	says 2 "--limit wants a whole number from 1 to 100000000, not '0'" ls --limit 0
+	says 2 "--limit wants a whole number from 1 to 100000, not '0'" ls --limit 0
 }
 
 @test "options: times" {

@@ -121,9 +121,6 @@ static const struct {
 	{ "sort", "n=100001 algorithm=bubble",
 	  "error: n=100001 would take ages with algorithm=bubble, which goes to 100000; use "
 	  "algorithm=quick or algorithm=merge" },
-	{ "lines", "path=x",
-	  "error: path must be absolute, since the daemon is in another directory than you: got "
-	  "x" },
 	{ "lines", "path=/no/such/file",
 	  "error: cannot open /no/such/file: No such file or "
 	  "directory" },
