@@ -214,6 +214,58 @@ Test(bad_clients, are_told_why_they_are_sent_away)
 	}
 }
 
+/* A client that checks nothing: the broker does, by name. */
+Test(bad_clients, that_submit_nonsense_get_it_refused_and_stay)
+{
+	static const struct {
+		const char *kind, *params;
+		uint32_t length;
+		enum job_error error;
+	} rows[] = {
+		{ "sumsq", "\x81\xa1m\x05", 4, ERR_UNKNOWN_PARAM },
+		{ "sumsq", "\x80", 1, ERR_MISSING_PARAM },
+		{ "sumsq",
+		  "\x81\xa1n\xa3"
+		  "abc",
+		  7, ERR_BAD_TYPE },
+		{ "sumsq", "\x81\xa1n\xff", 4, ERR_OUT_OF_RANGE },
+		{ "lines", "\x81\xa4path\xa1x", 8, ERR_OUT_OF_RANGE },
+		{ "sumsq", "\xdf\xff\xff\xff\xff\xa1n\x05", 8, ERR_BAD_REQUEST },
+		{ "sumsq", "\x81\xa1n", 3, ERR_BAD_REQUEST },
+		{ "noop", "", 0, ERR_NONE },
+	};
+	static char large[PAYLOAD_MAX + 100];
+	struct raw *r = raw_open(&d);
+	struct receipt receipt;
+	uint16_t kind, pool;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		raw_resolve(r, rows[i].kind, "cpu", &kind, &pool);
+		cr_assert_eq(raw_submit(r, i, kind, pool, rows[i].params, rows[i].length), 0);
+		cr_assert_eq(raw_receipt(r, 5000, &receipt), 1, "row %zu", i);
+		cr_expect_eq(receipt.tag, i);
+		cr_expect_eq(receipt.outcome.error, rows[i].error, "row %zu: %s, not %s", i,
+			     job_error_text(receipt.outcome.error), job_error_text(rows[i].error));
+		cr_expect_eq(receipt.outcome.state == JOB_REFUSED, rows[i].error != ERR_NONE);
+	}
+	static const struct {
+		uint16_t kind, pool;
+	} nowhere[] = { { 9999, 0 }, { 0, 9999 }, { UINT16_MAX, UINT16_MAX } };
+	for (int i = 0; i < 3; i++) {
+		raw_submit(r, 7, nowhere[i].kind, nowhere[i].pool, "\x80", 1);
+		cr_assert_eq(raw_receipt(r, 5000, &receipt), 1);
+		cr_expect_eq(receipt.outcome.error, ERR_BAD_REQUEST);
+	}
+	raw_resolve(r, "noop", "cpu", &kind, &pool);
+	raw_submit(r, 8, kind, pool, large, sizeof(large));
+	cr_assert_eq(raw_receipt(r, 5000, &receipt), 1);
+	cr_expect_eq(receipt.outcome.error, ERR_TOO_LARGE);
+	raw_submit(r, 9, kind, pool, "\x80", 1);
+	cr_assert_eq(raw_receipt(r, 5000, &receipt), 1, "the connection has ended");
+	cr_expect_eq(receipt.outcome.state, JOB_SUCCEEDED);
+	raw_close(r);
+}
+
 /* ---- scribbling ---- */
 
 /* Write nonsense over the lane until the broker has had enough. */
