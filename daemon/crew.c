@@ -20,7 +20,7 @@ adopt(struct broker *b, struct crew *w)
 {
 	bool running = false;
 
-	for (uint32_t t = 0; t < LINK_TICKETS; t++) {
+	for (uint32_t t = 0; !link_is_fresh(&w->link) && t < LINK_TICKETS; t++) {
 		enum ticket_state state = ticket_state(&w->link.shared->tickets[t]);
 		if (state == TICKET_FREE)
 			continue;

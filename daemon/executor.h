@@ -20,8 +20,8 @@ struct worker {
 	const struct pool_config *pool;
 	unsigned slot;
 	struct link_worker link;
-	cpu_set_t usable; /* CPUs before it was bound to one (none: it was not asked); for the
-			     programs it starts */
+	cpu_set_t usable; /* the CPUs of the daemon, before the supervisor bound the worker to one;
+			     for the programs it starts */
 	int control; /* socket to the supervisor; readable (end of file) is the order to stop */
 };
 

@@ -231,9 +231,15 @@ link_broker_attach(struct link_broker *l, int memfd, int bell)
 	l->bell = bell;
 	l->free_count = 0;
 	for (uint32_t i = LINK_TICKETS; i-- > 0;)
-		if (ticket_state(&l->shared->tickets[i]) == TICKET_FREE)
+		if (link_is_fresh(l) || ticket_state(&l->shared->tickets[i]) == TICKET_FREE)
 			l->free_list[l->free_count++] = (uint16_t)i;
 	return 0;
+}
+
+bool
+link_is_fresh(const struct link_broker *l)
+{
+	return l->requests.mine == 0;
 }
 
 void

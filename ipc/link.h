@@ -151,6 +151,9 @@ struct link_broker {
 int link_broker_attach(struct link_broker *l, int memfd, int bell);
 void link_broker_detach(struct link_broker *l);
 
+/* Was nothing ever sent through it?  Then every ticket is free, without looking. */
+bool link_is_fresh(const struct link_broker *l);
+
 /* Write one MSG_RUN: fills the body's ticket and lengths, publishes, rings no bell.  Returns the
  * ticket's index, -EAGAIN when there is no ticket or no room, -EMSGSIZE when it never fits.
  * The tail is `args` followed by `context` (which may be NULL). */
