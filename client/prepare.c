@@ -58,7 +58,7 @@ read_paths(const msgpack_object *o)
 	for (uint32_t i = 0; i < o->via.array.size; i++)
 		if (o->via.array.ptr[i].type == MSGPACK_OBJECT_STR)
 			length += o->via.array.ptr[i].via.str.size + 1;
-	paths = at = malloc(length);
+	paths = at = calloc(1, length);
 	if (paths == NULL)
 		return NULL;
 	*at++ = ',';

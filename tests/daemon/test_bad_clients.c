@@ -386,6 +386,9 @@ Test(bad_clients, that_do_not_read_their_replies_are_not_listened_to_until_they_
 		cr_assert_eq(ask(good, "ping", NULL, NULL), 0); /* it has looked at its sockets */
 	}
 	bool too_much = wait_until(300, process_memory(broker, "VmRSS") > before + (8u << 20));
+#if defined(__SANITIZE_ADDRESS__)
+	too_much = false; /* its allocator keeps what was freed: memory says nothing there */
+#endif
 	cr_expect(!too_much, "unread replies pile up in the broker");
 	/* A job that is held because of the unread replies runs once those are read. */
 	cr_assert_eq(ask(good, "resume", "pool=two", NULL), 0);
@@ -453,7 +456,7 @@ Test(bad_clients, in_crowds_are_refused_politely_and_the_first_ones_work_on)
 	cr_expect(wait_until(5000, pyprep_connect(d.runtime, &crowd[7], NULL) == 0),
 		  "the place of one that left is not given away");
 	expect_good(crowd[7]);
-	for (int i = 0; i < 24; i++)
+	for (int i = 0; i < 300; i++)
 		pyprep_close(crowd[i]);
 }
 
