@@ -139,6 +139,7 @@ reload(struct supervisor *s, unsigned char **ret_map, size_t *ret_length, uint32
 	if (c != NULL && (s->config_path == NULL ||
 			  config_load(&new, s->config_path, why, sizeof(why)) == 0)) {
 		apply(s, &new, c);
+		spare_drop(s);
 		for (unsigned i = 0; i < c->count; i++)
 			log_info("reload: %s", c->text[i]);
 		log_info("reloaded %s: %u changes", s->config_path ? s->config_path : "defaults",

@@ -27,13 +27,14 @@ struct birth {
 	int link_bell;
 };
 
-enum role { ROLE_BROKER, ROLE_WORKER };
+enum role { ROLE_BROKER, ROLE_WORKER, ROLE_SPARE };
 
 /* Each runs its process to the end and returns the exit status. */
 int supervisor_main(struct config *config, const char *config_path, const char *runtime_dir,
 		    const char *state_dir);
 int broker_main(const struct birth *birth);
 int worker_main(const struct birth *birth);
+int spare_main(const struct birth *birth);
 
 /* Fork a child of `role`.  *ret_control is the supervisor's end of its control socket,
  * non-blocking and close-on-exec.  Returns the pid or -errno. */

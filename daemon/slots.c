@@ -25,7 +25,6 @@
 #define BACKOFF_MOST_NS  (5 * NS_PER_S)
 #define EARLY_NS         NS_PER_S /* a death without a job sooner than this is no progress */
 #define BIND_AFTER_NS    (10 * NS_PER_MS)
-#define REFILL_US        2000
 
 static const char *
 pool_name(const struct slot *slot)
@@ -38,60 +37,6 @@ timeval_of(uint64_t ns)
 {
 	return (struct timeval){ .tv_sec = (time_t)(ns / NS_PER_S),
 				 .tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US) };
-}
-
-/* ---- links ---- */
-
-static int
-make_link(struct link_fds *ret)
-{
-	struct link_fds l = { -1, -1 };
-	int r = segment_create("pyprep-link", link_footprint(), &l.memfd);
-
-	if (r < 0)
-		return r;
-	l.bell = bell_create();
-	if (l.bell < 0) {
-		close(l.memfd);
-		return l.bell;
-	}
-	*ret = l;
-	return 0;
-}
-
-static void
-close_link(struct link_fds *l)
-{
-	if (l->memfd >= 0)
-		close(l->memfd);
-	if (l->bell >= 0)
-		close(l->bell);
-	*l = (struct link_fds){ -1, -1 };
-}
-
-/* A link takes longer to make than a fork: some are kept ready, made when it is quiet. */
-static int
-take_link(struct supervisor *s, struct link_fds *ret)
-{
-	struct timeval soon = { .tv_usec = REFILL_US };
-
-	if (s->announced)
-		event_add(s->refill, &soon);
-	if (s->spare_count == 0)
-		return make_link(ret);
-	*ret = s->spares[--s->spare_count];
-	return 0;
-}
-
-static void
-on_refill(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-
-	(void)fd;
-	(void)what;
-	while (s->spare_count < SPARE_LINKS && make_link(&s->spares[s->spare_count]) == 0)
-		s->spare_count++;
 }
 
 /* Jobs this incarnation ever started.  Read from its link without mapping it. */
@@ -242,8 +187,8 @@ start_slot(struct slot *slot)
 	slot->started_ns = clock_now();
 	slot->ordered = false;
 	slot->generation++;
-	int r = take_link(s, &slot->link);
-	if (r == 0) {
+	int r = spare_link(s, &slot->link);
+	if (r == 0 && (r = spare_assign(slot)) == 0) {
 		birth.listener = -1;
 		birth.pool = slot->pool->index;
 		birth.slot = slot->number;
@@ -254,7 +199,7 @@ start_slot(struct slot *slot)
 	if (r < 0) {
 		log_error("cannot start worker %s/%u: %s", pool_name(slot), slot->number,
 			  strerror(-r));
-		close_link(&slot->link);
+		spare_close_link(&slot->link);
 		fail_attempt(slot);
 		return;
 	}
@@ -423,6 +368,8 @@ after_death(struct slot *slot, bool was_ready, bool progress)
 struct pool_slots *
 slots_reap(struct supervisor *s, pid_t pid, int status)
 {
+	if (spare_reaped(s, pid))
+		return NULL;
 	for (unsigned i = 0; i < s->pool_count; i++) {
 		struct pool_slots *p = &s->pools[i];
 		for (unsigned n = 0; n < p->slot_count; n++) {
@@ -445,7 +392,7 @@ slots_reap(struct supervisor *s, pid_t pid, int status)
 			if (slot->pid != 0)
 				tell_up(slot, false);
 			close_control(&dead);
-			close_link(&dead.link);
+			spare_close_link(&dead.link);
 			log_death(&dead, status);
 			return p;
 		}
@@ -519,8 +466,7 @@ slots_resume(struct pool_slots *p)
 int
 slots_open(struct supervisor *s)
 {
-	s->refill = evtimer_new(s->base, on_refill, s);
-	if (s->refill == NULL)
+	if (spares_open(s) < 0)
 		return -ENOMEM;
 	for (unsigned i = 0; i < s->config->pool_count; i++)
 		slots_new_pool(s, i);
@@ -597,6 +543,8 @@ slots_owns(const struct supervisor *s, pid_t pid)
 {
 	struct slot *slot;
 
+	if (pid == s->spare_pid)
+		return true;
 	FOR_EACH_SLOT(s, slot)
 	if (slot->pid == pid)
 		return true;
@@ -608,6 +556,7 @@ slots_stop(struct supervisor *s)
 {
 	struct slot *slot;
 
+	spares_stop(s);
 	FOR_EACH_SLOT(s, slot)
 	{
 		event_del(slot->timer);
@@ -640,12 +589,10 @@ slots_close(struct supervisor *s)
 			if (slot == NULL)
 				continue;
 			close_control(slot);
-			close_link(&slot->link);
+			spare_close_link(&slot->link);
 			event_free(slot->timer);
 			free(slot);
 		}
 	}
-	while (s->spare_count > 0)
-		close_link(&s->spares[--s->spare_count]);
-	event_free(s->refill);
+	spares_close(s);
 }

@@ -25,6 +25,7 @@ static const struct role_row {
 } roles[] = {
 	[ROLE_BROKER] = { "broker", broker_main },
 	[ROLE_WORKER] = { "worker", worker_main },
+	[ROLE_SPARE] = { "spare", spare_main },
 };
 
 static int
@@ -76,11 +77,7 @@ be_child(enum role role, const struct birth *birth, pid_t supervisor)
 		_exit(EXIT_FAILURE);
 	reset_signals();
 	close_all_but(keep, sizeof(keep) / sizeof(keep[0]));
-	if (role == ROLE_WORKER)
-		title_set("pyprepd: %s %s/%u", roles[role].name,
-			  birth->config->pools[birth->pool].name, birth->slot);
-	else
-		title_set("pyprepd: %s", roles[role].name);
+	title_set("pyprepd: %s", roles[role].name);
 	_exit(roles[role].main(birth));
 }
 

@@ -361,8 +361,7 @@ supervisor_progress(struct supervisor *s)
 	s->announced = true;
 	log_info("ready: %u pools, %u workers", s->pool_count, slots_count(s));
 	notify_ready(s);
-	struct timeval soon = { .tv_usec = 1000 };
-	event_add(s->refill, &soon);
+	spares_begin(s);
 }
 
 /* ---- birth ---- */

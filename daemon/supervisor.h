@@ -3,6 +3,7 @@
  *
  *   supervisor.c  role: signals, the broker, start, drain and stop
  *   slots.c       the workers: starting, deaths, restarts with backoff, resizing
+ *   spares.c      links and a worker process kept ready
  *   outbox.c      messages to the broker, kept while its socket is full
  *   orphans.c     what dead command workers left behind
  *   notify.c      what the service manager is told
@@ -99,7 +100,9 @@ struct supervisor {
 	STAILQ_HEAD(, letter) outbox;
 	struct link_fds spares[SPARE_LINKS];
 	unsigned spare_count;
-	struct event *refill; /* make spare links when nothing else is to do */
+	pid_t spare_pid; /* a worker without a slot (spare.c); 0: none */
+	int spare_control;
+	struct event *refill; /* make spares when nothing else is to do */
 	struct event *watchdog, *deadline;
 	struct event *signals[4]; /* CHLD TERM INT HUP */
 	uint64_t watchdog_ns;     /* interval of WATCHDOG=1; 0: none */
@@ -127,6 +130,19 @@ void slots_resume(struct pool_slots *p);
 void slots_order(struct supervisor *s, const struct worker_kill_body *order);
 bool slots_owns(const struct supervisor *s, pid_t pid);
 void slots_new_pool(struct supervisor *s, unsigned index);
+
+/* spares.c */
+int spares_open(struct supervisor *s); /* 0, or -1: no memory */
+void spares_begin(struct supervisor *s);
+void spares_stop(struct supervisor *s);
+void spares_close(struct supervisor *s);
+int spare_link(struct supervisor *s, struct link_fds *ret); /* 0 or -errno */
+void spare_close_link(struct link_fds *l);
+/* Make the spare worker this slot's: its pid and slot->control; 0: there is none. */
+pid_t spare_assign(struct slot *slot);
+bool spare_reaped(struct supervisor *s, pid_t pid); /* true: it was the spare */
+/* End the spare: what it was forked with is no longer true. */
+void spare_drop(struct supervisor *s);
 
 /* outbox.c: to the broker; without one, nothing is kept. */
 void tell_broker(struct supervisor *s, unsigned type, const void *body, size_t length,

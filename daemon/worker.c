@@ -14,6 +14,7 @@
 
 #include "daemon/log.h"
 #include "daemon/roles.h"
+#include "daemon/title.h"
 #include "ipc/message.h"
 #include "shm/segment.h"
 
@@ -49,6 +50,7 @@ worker_main(const struct birth *birth)
 	void *base;
 
 	snprintf(role, sizeof(role), "worker %s/%u", pool->name, birth->slot);
+	title_set("pyprepd: %s", role);
 	log_open(role, LOG_LEVEL_INFO);
 	(void)sched_getaffinity(0, sizeof(w.usable), &w.usable);
 	int r = limit_memory(pool);

@@ -158,6 +158,12 @@ struct pool_body { /* both ways: the pool as it is; the size asked for */
 	uint32_t workers;
 };
 
+struct assign_body { /* a spare becomes this worker; carries the link: memfd, bell */
+	uint16_t pool;
+	uint16_t slot;
+	uint32_t reserved;
+};
+
 struct beat_body {
 	uint64_t number;
 };
@@ -189,7 +195,8 @@ struct beat_body {
 	X(MSG_DRAINED,        54, CONTROL, BROKER,     struct empty_body)      \
 	X(MSG_BEAT,           55, CONTROL, EITHER,     struct beat_body)       \
 	X(MSG_RELOAD,         56, CONTROL, EITHER,     struct request_body)    \
-	X(MSG_STOP_DAEMON,    57, CONTROL, BROKER,     struct empty_body)
+	X(MSG_STOP_DAEMON,    57, CONTROL, BROKER,     struct empty_body)      \
+	X(MSG_ASSIGN,         58, CONTROL, SUPERVISOR, struct assign_body)
 
 enum message_type {
 #define X(name, value, road, sender, body) name = value,

@@ -1,0 +1,169 @@
+/*
+ * spares.c - what is kept ready so that a dead worker is replaced at once: links, which take
+ * longer to make than a fork, and one worker process without a slot (spare.c).
+ *
+ * They are made when it is quiet, a while after the last one was taken.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/log.h"
+#include "daemon/supervisor.h"
+#include "shm/segment.h"
+
+#define REFILL_US      2000
+#define SPARE_AGAIN_US 1000000 /* after a spare that died unused */
+
+/* ---- links ---- */
+
+static int
+make_link(struct link_fds *ret)
+{
+	struct link_fds l = { -1, -1 };
+	int r = segment_create("pyprep-link", link_footprint(), &l.memfd);
+
+	if (r < 0)
+		return r;
+	l.bell = bell_create();
+	if (l.bell < 0) {
+		close(l.memfd);
+		return l.bell;
+	}
+	*ret = l;
+	return 0;
+}
+
+void
+spare_close_link(struct link_fds *l)
+{
+	if (l->memfd >= 0)
+		close(l->memfd);
+	if (l->bell >= 0)
+		close(l->bell);
+	*l = (struct link_fds){ -1, -1 };
+}
+
+static void
+refill_later(struct supervisor *s, uint64_t us)
+{
+	struct timeval later = { .tv_sec = (time_t)(us / 1000000),
+				 .tv_usec = (suseconds_t)(us % 1000000) };
+
+	if (s->announced && s->phase == RUN)
+		event_add(s->refill, &later);
+}
+
+int
+spare_link(struct supervisor *s, struct link_fds *ret)
+{
+	refill_later(s, REFILL_US);
+	if (s->spare_count == 0)
+		return make_link(ret);
+	*ret = s->spares[--s->spare_count];
+	return 0;
+}
+
+/* ---- the worker without a slot ---- */
+
+static void
+make_spare(struct supervisor *s)
+{
+	struct birth birth = s->birth;
+
+	birth.listener = birth.link_memfd = birth.link_bell = -1;
+	pid_t pid = spawn(ROLE_SPARE, &birth, &s->spare_control);
+	if (pid < 0)
+		log_warn("cannot fork a spare worker: %s; the next death costs a fork",
+			 strerror(-pid));
+	else
+		s->spare_pid = pid;
+}
+
+static void
+forget_spare(struct supervisor *s)
+{
+	if (s->spare_pid != 0)
+		close(s->spare_control);
+	s->spare_pid = 0;
+}
+
+pid_t
+spare_assign(struct slot *slot)
+{
+	struct supervisor *s = slot->pool->supervisor;
+	struct assign_body assign = { .pool = (uint16_t)slot->pool->index,
+				      .slot = (uint16_t)slot->number };
+	int fds[] = { slot->link.memfd, slot->link.bell };
+	pid_t pid = s->spare_pid;
+
+	if (pid == 0)
+		return 0;
+	if (frame_send(s->spare_control, MSG_ASSIGN, &assign, NULL, 0, fds, 2) < 0) {
+		forget_spare(s); /* dead, and not reaped yet */
+		return 0;
+	}
+	slot->control = s->spare_control;
+	s->spare_pid = 0;
+	return pid;
+}
+
+bool
+spare_reaped(struct supervisor *s, pid_t pid)
+{
+	if (pid != s->spare_pid)
+		return false;
+	forget_spare(s);
+	refill_later(s, SPARE_AGAIN_US);
+	return true;
+}
+
+void
+spare_drop(struct supervisor *s)
+{
+	forget_spare(s); /* it sees the end of file, ends, and is reaped like any stranger */
+	refill_later(s, REFILL_US);
+}
+
+/* ---- all of them ---- */
+
+static void
+on_refill(evutil_socket_t fd, short what, void *context)
+{
+	struct supervisor *s = context;
+
+	(void)fd;
+	(void)what;
+	while (s->spare_count < SPARE_LINKS && make_link(&s->spares[s->spare_count]) == 0)
+		s->spare_count++;
+	if (s->spare_pid == 0)
+		make_spare(s);
+}
+
+int
+spares_open(struct supervisor *s)
+{
+	s->refill = evtimer_new(s->base, on_refill, s);
+	return s->refill == NULL ? -1 : 0;
+}
+
+void
+spares_begin(struct supervisor *s)
+{
+	refill_later(s, REFILL_US);
+}
+
+void
+spares_stop(struct supervisor *s)
+{
+	event_del(s->refill);
+	forget_spare(s);
+}
+
+void
+spares_close(struct supervisor *s)
+{
+	forget_spare(s);
+	while (s->spare_count > 0)
+		spare_close_link(&s->spares[--s->spare_count]);
+	event_free(s->refill);
+}
