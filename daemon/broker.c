@@ -18,7 +18,6 @@
 #include "daemon/log.h"
 #include "daemon/request.h"
 #include "ipc/clock.h"
-#include "ipc/slice.h"
 
 #define SOCKETS_EVERY_NS (100 * NS_PER_US) /* sockets are looked at this often while busy */
 #define LOOK_AGAIN_US    300               /* for jobs that wait behind a long one */
@@ -358,7 +357,6 @@ broker_main(const struct birth *birth)
 	b->config = birth->config;
 	b->board = birth->board;
 	log_open("broker", LOG_LEVEL_INFO);
-	slice_short();
 	int r = open_all(b);
 	if (r == 0)
 		r = supervisor_tell(b, MSG_READY, &ready);

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "client/ctl/command.h"
-#include "ipc/slice.h"
 #include "client/ctl/nearest.h"
 #include "client/ctl/options.h"
 #include "client/ctl/report.h"
@@ -103,7 +102,6 @@ main(int argc, char **argv)
 {
 	/* A reader that goes away shows as EPIPE, so that attached jobs can be ended in order. */
 	signal(SIGPIPE, SIG_IGN);
-	slice_short(); /* a receipt's `return` is to be the way's time, not our wait for a CPU */
 	if (!isatty(STDOUT_FILENO))
 		setvbuf(stdout, NULL, _IOFBF, 65536);
 	return output_finish(dispatch(argc, argv));
