@@ -78,4 +78,7 @@ const char *nearest_name(const char *name, const char *const *names, size_t coun
 int path_runtime_dir(const char *given, char *buffer, size_t size, char *why, size_t why_size);
 int path_state_dir(char *buffer, size_t size, char *why, size_t why_size);
 
+/* Make the directory, and those above it that are missing.  0 or -errno. */
+int path_make_dir(const char *directory, mode_t mode);
+
 #endif

@@ -36,9 +36,10 @@ open_file(const char *state_dir, const char **why)
 {
 	char path[4096];
 
-	if (mkdir(state_dir, 0700) < 0 && errno != EEXIST) {
+	int r = path_make_dir(state_dir, 0700);
+	if (r < 0) {
 		*why = "the state directory cannot be made";
-		return -errno;
+		return r;
 	}
 	if (snprintf(path, sizeof(path), "%s/history", state_dir) >= (int)sizeof(path)) {
 		*why = "the state directory's name is too long";
@@ -54,7 +55,7 @@ open_file(const char *state_dir, const char **why)
 		return -errno;
 	}
 	/* Real blocks, so that a full disk is an error here and not a SIGBUS later. */
-	int r = posix_fallocate(fd, 0, sizeof(struct history_file));
+	r = posix_fallocate(fd, 0, sizeof(struct history_file));
 	if (r != 0) {
 		*why = "no room on the disk for the history";
 		return -r;

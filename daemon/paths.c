@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -147,4 +148,20 @@ path_state_dir(char *buffer, size_t size, char *why, size_t why_size)
 		 "no state directory: neither PYPREP_STATE_DIR, XDG_STATE_HOME nor HOME is set to "
 		 "a path; set PYPREP_STATE_DIR");
 	return -ENOENT;
+}
+
+int
+path_make_dir(const char *directory, mode_t mode)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s", directory) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(path, mode) < 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	return mkdir(path, mode) < 0 && errno != EEXIST ? -errno : 0;
 }

@@ -543,7 +543,7 @@ slots_owns(const struct supervisor *s, pid_t pid)
 {
 	struct slot *slot;
 
-	if (pid == s->spare_pid)
+	if (pid == s->spare_pid || pid == s->spare_ended)
 		return true;
 	FOR_EACH_SLOT(s, slot)
 	if (slot->pid == pid)

@@ -4,6 +4,7 @@
  *
  * They are made when it is quiet, a while after the last one was taken.
  */
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -87,6 +88,17 @@ forget_spare(struct supervisor *s)
 	s->spare_pid = 0;
 }
 
+/* It runs nothing: to kill it is the surest way, also when somebody has stopped it. */
+static void
+end_spare(struct supervisor *s)
+{
+	if (s->spare_pid == 0)
+		return;
+	kill(s->spare_pid, SIGKILL);
+	s->spare_ended = s->spare_pid;
+	forget_spare(s);
+}
+
 pid_t
 spare_assign(struct slot *slot)
 {
@@ -110,6 +122,10 @@ spare_assign(struct slot *slot)
 bool
 spare_reaped(struct supervisor *s, pid_t pid)
 {
+	if (pid == s->spare_ended) {
+		s->spare_ended = 0;
+		return true;
+	}
 	if (pid != s->spare_pid)
 		return false;
 	forget_spare(s);
@@ -120,7 +136,7 @@ spare_reaped(struct supervisor *s, pid_t pid)
 void
 spare_drop(struct supervisor *s)
 {
-	forget_spare(s); /* it sees the end of file, ends, and is reaped like any stranger */
+	end_spare(s);
 	refill_later(s, REFILL_US);
 }
 
@@ -156,7 +172,7 @@ void
 spares_stop(struct supervisor *s)
 {
 	event_del(s->refill);
-	forget_spare(s);
+	end_spare(s);
 }
 
 void

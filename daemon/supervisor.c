@@ -371,8 +371,9 @@ lock_directory(const char *dir, int *ret_fd)
 {
 	char path[512], holder[32] = "";
 
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
-		log_error("cannot make the runtime directory %s: %s", dir, strerror(errno));
+	int r = path_make_dir(dir, 0755);
+	if (r < 0) {
+		log_error("cannot make the runtime directory %s: %s", dir, strerror(-r));
 		return EX_CANTCREAT;
 	}
 	snprintf(path, sizeof(path), "%s/pyprepd.lock", dir);

@@ -102,6 +102,7 @@ struct supervisor {
 	unsigned spare_count;
 	pid_t spare_pid; /* a worker without a slot (spare.c); 0: none */
 	int spare_control;
+	pid_t spare_ended; /* killed by us, not reaped yet */
 	struct event *refill; /* make spares when nothing else is to do */
 	struct event *watchdog, *deadline;
 	struct event *signals[4]; /* CHLD TERM INT HUP */

@@ -2,11 +2,13 @@
 #include <criterion/criterion.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/config.h"
@@ -136,4 +138,26 @@ Test(paths, a_path_too_long_for_a_socket_is_refused)
 			   "%s", why);
 	cr_assert_eq(path_runtime_dir(path, buffer, 20, why, sizeof(why)), -ENAMETOOLONG);
 	cr_assert_not_null(strstr(why, "expected at most 19"), "%s", why);
+}
+
+Test(paths, are_made_with_what_is_missing_above_them)
+{
+	char top[] = "/tmp/test-paths-XXXXXX", below[64], under_file[64];
+	struct stat st;
+
+	cr_assert_not_null(mkdtemp(top));
+	snprintf(below, sizeof(below), "%s/a/b", top);
+	cr_expect_eq(path_make_dir(below, 0700), 0);
+	cr_expect_eq(path_make_dir(below, 0700), 0, "it is there already");
+	cr_expect(stat(below, &st) == 0 && S_ISDIR(st.st_mode) != 0);
+	snprintf(under_file, sizeof(under_file), "%s/file", top);
+	cr_expect_eq(close(creat(under_file, 0600)), 0);
+	strcat(under_file, "/c");
+	cr_expect_eq(path_make_dir(under_file, 0700), -ENOTDIR);
+	*strrchr(under_file, '/') = '\0';
+	unlink(under_file);
+	rmdir(below);
+	*strrchr(below, '/') = '\0';
+	rmdir(below);
+	cr_expect_eq(rmdir(top), 0);
 }
