@@ -274,7 +274,7 @@ array_range_back(struct broker *b, struct crew *w, uint32_t index, uint32_t tick
 	a->back_count++;
 	drop_range(a, range);
 	if (!queued)
-		queue_push_front(b, index);
+		queue_put_back(b, index);
 }
 
 void

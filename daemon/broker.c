@@ -20,7 +20,6 @@
 #include "ipc/clock.h"
 
 #define SOCKETS_EVERY_NS (100 * NS_PER_US) /* sockets are looked at this often while busy */
-#define LOOK_AGAIN_US    300               /* for jobs that wait behind a long one */
 
 uint64_t
 broker_now(struct broker *b, uint64_t seen_ns)
@@ -211,17 +210,17 @@ look_at_sockets(struct broker *b)
 static void
 sleep_once(struct broker *b)
 {
-	bool look_again = false;
+	uint64_t look_in_ns;
 
-	if (dispatch_rebalance(b, &look_again))
+	if (dispatch_rebalance(b, &look_in_ns))
 		return;
 	wake_arm(&b->board->broker);
 	clients_arm(b);
 	if (dispatch_pending(b) || clients_pending(b)) {
 		look_at_sockets(b);
 	} else {
-		struct timeval soon = { .tv_usec = LOOK_AGAIN_US };
-		if (look_again)
+		struct timeval soon = { .tv_usec = (suseconds_t)(look_in_ns / NS_PER_US) + 1 };
+		if (look_in_ns > 0)
 			event_add(b->look_again, &soon);
 		event_base_loop(b->base, EVLOOP_ONCE);
 		event_del(b->look_again);

@@ -84,14 +84,15 @@ TAILQ_HEAD(client_list, client);
 
 #define ORPHAN (JOB_NONE - 1) /* in tickets: a job of an earlier broker */
 
-struct crew {            /* one worker */
-	bool up;         /* there is a process and a link */
-	bool retiring;   /* gets no more jobs; goes when it is idle */
-	bool touched;    /* got something in this turn: to be woken */
+struct crew {          /* one worker */
+	bool up;       /* there is a process and a link */
+	bool retiring; /* gets no more jobs; goes when it is idle */
+	bool touched;  /* got something in this turn: to be woken */
 	struct crew *next_touched;
 	TAILQ_ENTRY(crew) busy_link; /* while it has jobs */
-	bool seen_ready; /* the broker knows that it is */
-	bool leaving;    /* the supervisor has been asked to stop it */
+	bool seen_ready;             /* the broker knows that it is */
+	bool overran; /* its job runs longer than was thought: nothing is sent ahead */
+	bool leaving; /* the supervisor has been asked to stop it */
 	uint16_t pool, slot;
 	uint32_t pid, generation, restarts;
 	uint32_t outstanding; /* tickets out */
@@ -142,7 +143,7 @@ struct broker {
 	uint64_t started_ns;
 	uint64_t now_ns;         /* clock, read once a turn: see broker_now() */
 	uint64_t wall_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
-	bool settled; /* see crews_settled() */
+	bool settled;            /* see crews_settled() */
 	bool draining;
 	bool drain_hard; /* what still runs is being ended */
 	bool drained_said;
@@ -228,7 +229,7 @@ int admit_record(struct broker *b, struct client *c, unsigned type, const unsign
 /* schedule.c */
 void queue_init(struct pool *p);
 void queue_push(struct broker *b, uint32_t index);
-void queue_push_front(struct broker *b, uint32_t index);
+void queue_put_back(struct broker *b, uint32_t index); /* by its age, before younger ones */
 void queue_remove(struct broker *b, uint32_t index);
 uint32_t queue_peek(struct broker *b, struct pool *p); /* moves jobs of held clients aside */
 void queue_release_held(struct broker *b, struct client *c);
@@ -240,9 +241,9 @@ bool dispatch_pending(struct broker *b); /* is something in a link, right before
 void dispatch_wake(struct broker *b);
 /* Take a ticket's job back from its worker if it has not started; a stopping one is completed. */
 bool ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket);
-/* Before sleeping: move what waits behind a long job to idle workers.  True when something
- * moved; *ret_look_again when it is too early to say. */
-bool dispatch_rebalance(struct broker *b, bool *ret_look_again);
+/* Before sleeping: take back what waits behind a job that runs longer than was thought.  True
+ * when something moved; *ret_look_in_ns: when to look again, 0: no need. */
+bool dispatch_rebalance(struct broker *b, uint64_t *ret_look_in_ns);
 /* One more ticket is out; something is to be told to it at the end of this turn. */
 void crew_took(struct broker *b, struct crew *w);
 void crew_touch(struct broker *b, struct crew *w);

@@ -21,7 +21,7 @@ earlier(uint64_t a, uint64_t b)
 	return b == 0 || (a != 0 && a < b) ? a : b;
 }
 
-/* When does this ticket's timeout strike?  0: never, or not before a look at `unclaimed_ns`. */
+/* When does this ticket's timeout strike, at the earliest?  0: it has none. */
 static uint64_t
 timeout_of(const struct broker *b, const struct crew *w, uint32_t t)
 {

@@ -46,10 +46,12 @@ has_credit(const struct pool *p, const struct crew *w, const struct job *job, ui
 		return false;
 	if (w->outstanding < p->config->concurrency)
 		return true;
+	if (w->overran) /* what it runs takes longer than was thought */
+		return false;
 	if (job->array != NULL) /* a second range, so that no worker waits between two */
 		return w->outstanding < 2 * p->config->concurrency;
-	/* One job ahead of a worker that does nothing else: between two jobs of a millisecond it would
-	 * wait for the broker to wake. */
+	/* One job ahead of a worker that does nothing else: between two jobs of a millisecond it
+	 * would wait for the broker to wake. */
 	if (p->config->executor->one_cpu && w->outstanding == 1 && p->estimate_ns[job->kind] > 0 &&
 	    estimate < AHEAD_NS)
 		return true;
@@ -247,6 +249,7 @@ take_result(struct broker *b, struct crew *w, const struct result_body *result)
 	const void *message = tail + result->outcome.result_length;
 	crew_settle(b, w, ticket);
 	link_free_ticket(&w->link, ticket);
+	w->overran = false;
 	w->jobs++;
 	if (index == ORPHAN)
 		return;
@@ -354,7 +357,7 @@ dispatch_pending(struct broker *b)
 {
 	struct crew *w;
 
-	TAILQ_FOREACH(w, &b->busy, busy_link)
+	TAILQ_FOREACH (w, &b->busy, busy_link)
 		if (!ring_is_empty(&w->link.results))
 			return true;
 	return news_of_ready(b);
@@ -381,7 +384,7 @@ back_to_queue(struct broker *b, struct crew *w, uint32_t ticket)
 			"ended before it started");
 		return;
 	}
-	queue_push_front(b, index);
+	queue_put_back(b, index);
 }
 
 bool
@@ -458,16 +461,18 @@ has_idle(const struct pool *p)
 }
 
 bool
-dispatch_rebalance(struct broker *b, bool *ret_look_again)
+dispatch_rebalance(struct broker *b, uint64_t *ret_look_in_ns)
 {
 	bool moved = false;
 	uint64_t now_ns = clock_now();
 
-	*ret_look_again = false;
+	*ret_look_in_ns = 0;
 	for (unsigned i = 0; i < b->pool_count; i++) {
 		struct pool *p = &b->pools[i];
-		if (p->crew_count < 2 || p->running == 0 || !has_idle(p))
+		if (p->crew_count < 2 || p->running == 0)
 			continue;
+		/* Without an idle worker too, or later jobs would pass it on the other workers. */
+		uint64_t patience_ns = has_idle(p) ? CREDIT_NS : AHEAD_NS;
 		for (unsigned slot = 0; slot < p->crew_count; slot++) {
 			struct crew *w = p->crew[slot];
 			if (w == NULL || !w->up || w->outstanding <= p->config->concurrency)
@@ -475,12 +480,14 @@ dispatch_rebalance(struct broker *b, bool *ret_look_again)
 			uint64_t since_ns = blocks_others_since(w);
 			if (since_ns == 0)
 				continue;
-			if (now_ns - since_ns < CREDIT_NS) {
-				*ret_look_again = true;
-			} else {
+			if (now_ns - since_ns >= patience_ns) {
+				w->overran = true;
 				moved |= crew_take_back(b, w) > 0;
-				w->estimate_ns = CREDIT_NS; /* no credit while this job runs */
+				continue;
 			}
+			uint64_t left_ns = patience_ns - (now_ns - since_ns);
+			if (*ret_look_in_ns == 0 || left_ns < *ret_look_in_ns)
+				*ret_look_in_ns = left_ns;
 		}
 	}
 	return moved;

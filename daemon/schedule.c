@@ -34,17 +34,17 @@ link_tail(struct broker *b, struct level *l, uint32_t index)
 }
 
 static void
-link_head(struct broker *b, struct level *l, uint32_t index)
+link_before(struct broker *b, struct level *l, uint32_t index, uint32_t after)
 {
-	struct job *job = job_at(&b->jobs, index);
+	struct job *job = job_at(&b->jobs, index), *next = job_at(&b->jobs, after);
 
-	job->prev = JOB_NONE;
-	job->next = l->head;
-	if (l->head != JOB_NONE)
-		job_at(&b->jobs, l->head)->prev = index;
+	job->prev = next->prev;
+	job->next = after;
+	if (next->prev != JOB_NONE)
+		job_at(&b->jobs, next->prev)->next = index;
 	else
-		l->tail = index;
-	l->head = index;
+		l->head = index;
+	next->prev = index;
 }
 
 static void
@@ -76,13 +76,21 @@ queue_push(struct broker *b, uint32_t index)
 }
 
 void
-queue_push_front(struct broker *b, uint32_t index)
+queue_put_back(struct broker *b, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	struct pool *p = &b->pools[job->pool];
 	unsigned level = level_of(job);
+	uint32_t after = p->levels[level].head;
 
-	link_head(b, &p->levels[level], index);
+	/* Its place is near the front: only others that came back may be older. */
+	while (after != JOB_NONE && job_at(&b->jobs, after)->id < job->id)
+		after = job_at(&b->jobs, after)->next;
+	if (after == JOB_NONE) {
+		queue_push(b, index);
+		return;
+	}
+	link_before(b, &p->levels[level], index, after);
 	b->waiting |= 1u << job->pool;
 	p->nonempty[level / 64] |= 1ull << level % 64;
 }

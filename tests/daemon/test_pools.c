@@ -195,6 +195,30 @@ fill_table(unsigned *ret_jobs)
 	return p;
 }
 
+/* The long one is taken for short, since all of its kind were: the next is sent ahead of its turn,
+ * and must not wait there while later ones run beside it. */
+Test(pools, let_no_job_wait_behind_a_long_one_while_later_ones_run)
+{
+	enum { SHORT = 40, EARLY = 10 };
+	struct pyprep *p = daemon_connect(&d);
+	struct pyprep_receipt receipt;
+	uint64_t tags[SHORT];
+	unsigned passed_by = 0;
+
+	for (int i = 0; i < 30; i++)
+		run_job(p, "sleep", "cpu", "ms=0", 5000, &receipt);
+	start(p, "sleep", "cpu", "ms=3000", 0);
+	for (int i = 0; i < SHORT; i++)
+		tags[i] = start(p, "sleep", "cpu", "ms=20", 0);
+	for (int seen = 0; seen < SHORT; seen++) {
+		cr_assert_eq(next_receipt(p, 5000, &receipt), 1);
+		for (int i = 0; i < EARLY; i++)
+			passed_by += receipt.tag == tags[i] && seen > i + 2;
+	}
+	cr_expect_eq(passed_by, 0, "%u of the first %d were passed by", passed_by, EARLY);
+	pyprep_close(p);
+}
+
 Test(pools, with_a_full_table_refuse_who_does_not_want_to_wait)
 {
 	unsigned jobs;
