@@ -20,6 +20,7 @@
 #include "ipc/clock.h"
 
 #define SOCKETS_EVERY_NS (100 * NS_PER_US) /* sockets are looked at this often while busy */
+#define BALANCE_EVERY_NS (5 * NS_PER_MS)   /* ... and what waits behind long jobs */
 
 uint64_t
 broker_now(struct broker *b, uint64_t seen_ns)
@@ -235,7 +236,7 @@ static void
 run(struct broker *b)
 {
 	unsigned quiet = 0;
-	uint64_t sockets_ns = 0;
+	uint64_t sockets_ns = 0, balance_ns = 0, unused;
 
 	while (!b->end) {
 		b->now_ns = clock_now();
@@ -253,6 +254,10 @@ run(struct broker *b)
 			sockets_ns = b->now_ns;
 			look_at_sockets(b);
 			b->wall_offset_ns = clock_wall() - b->now_ns;
+			if (b->now_ns - balance_ns > BALANCE_EVERY_NS) {
+				balance_ns = b->now_ns;
+				(void)dispatch_rebalance(b, &unused);
+			}
 		}
 	}
 }

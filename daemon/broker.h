@@ -241,7 +241,7 @@ bool dispatch_pending(struct broker *b); /* is something in a link, right before
 void dispatch_wake(struct broker *b);
 /* Take a ticket's job back from its worker if it has not started; a stopping one is completed. */
 bool ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket);
-/* Before sleeping: take back what waits behind a job that runs longer than was thought.  True
+/* Before sleeping, and now and then: take back what waits behind a job that runs longer than was thought.  True
  * when something moved; *ret_look_in_ns: when to look again, 0: no need. */
 bool dispatch_rebalance(struct broker *b, uint64_t *ret_look_in_ns);
 /* One more ticket is out; something is to be told to it at the end of this turn. */
