@@ -1,32 +1,21 @@
 /*
  * bench.c - pyprepctl bench: how fast pyprep is on this machine, beside what the machine can.
  *
- * Each row runs in a process of its own, with a private daemon of its own; this process
- * waits, prints, and cleans up.  So a row that fails, hangs or is interrupted takes nothing
- * with it: its process is killed, its daemon and floor die with it (and are reaped here, as
- * the subreaper), and their directory goes.
+ * Each row runs in a process of its own (aside.h), with a private daemon of its own; this
+ * process waits, prints, and cleans up.
  */
-#include <errno.h>
-#include <ftw.h>
 #include <math.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "client/ctl/aside.h"
 #include "client/ctl/bench.h"
 #include "client/ctl/command.h"
 #include "client/ctl/floor.h"
 #include "client/ctl/nearest.h"
 #include "client/ctl/report.h"
-#include "ipc/clock.h"
 
 #define ROW_PATIENCE_S 180
-#define REAP_NS        (5 * NS_PER_S)
 
 static bool attach, quick;
 
@@ -38,109 +27,41 @@ static const struct option_row options[] = {
 	OPTION_ROW_END,
 };
 
-/* ---- cleaning up ---- */
-
-static int
-remove_one(const char *path, const struct stat *status, int type, struct FTW *at)
-{
-	(void)status;
-	(void)type;
-	(void)at;
-	(void)remove(path);
-	return 0;
-}
-
-static void
-remove_tree(const char *path)
-{
-	(void)nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Wait for what a row left behind: it was told to die, and came to us. */
-static void
-reap_all(void)
-{
-	uint64_t begun = clock_now();
-
-	for (;;) {
-		pid_t pid = waitpid(-1, NULL, WNOHANG);
-		if (pid < 0 || clock_now() - begun > REAP_NS)
-			return;
-		if (pid == 0)
-			bench_pause_ms(1);
-	}
-}
-
 /* ---- one row ---- */
 
-/* The signals this process waits for instead of being interrupted; not those that its
- * starter made it ignore (nohup). */
-static void
-waited_signals(sigset_t *ret)
-{
-	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction action;
+struct row_run {
+	const struct bench *bench;
+	const struct bench_row *row;
+	struct bench_result *result; /* shared with the row's process */
+};
 
-	sigemptyset(ret);
-	sigaddset(ret, SIGCHLD);
-	for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
-		if (sigaction(ends[i], NULL, &action) < 0 || action.sa_handler != SIG_IGN)
-			sigaddset(ret, ends[i]);
-}
-
-static _Noreturn void
-row_main(const struct bench *bench, const struct bench_row *row, struct bench_result *result)
-{
-	sigset_t set;
-
-	waited_signals(&set);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	result->done = row->measure(bench, result) == 0;
-	_exit(0);
-}
-
-/* Until the row's process has ended: 0, or the signal that asked us to end. */
 static int
-wait_row(pid_t pid, struct bench_result *result)
+row_part(void *context)
 {
-	uint64_t begun = clock_now();
-	sigset_t set;
-	int status;
+	struct row_run *run = context;
 
-	waited_signals(&set);
-	while (waitpid(pid, &status, WNOHANG) == 0) {
-		int number = sigtimedwait(&set, NULL, &(struct timespec){ .tv_sec = 1 });
-		bool late = clock_now() - begun > ROW_PATIENCE_S * NS_PER_S;
-		if ((number < 0 || number == SIGCHLD) && !late)
-			continue;
-		floor_kill(pid);
-		result->done = false;
-		bench_fail(result, "it took more than %d s", ROW_PATIENCE_S);
-		return late ? 0 : number;
-	}
-	if (!result->done && !result->error[0])
-		bench_fail(result, "its process ended without a word (status %d)", status);
+	run->result->done = run->row->measure(run->bench, run->result) == 0;
 	return 0;
 }
 
 /* Returns the signal that came, or 0. */
 static int
-measure_row(const struct bench *bench, const struct bench_row *row, struct bench_result *result)
+measure_row(const struct aside *aside, struct row_run *run)
 {
+	struct bench_result *result = run->result;
+
 	*result = (struct bench_result){
-		.value = NAN, .p50 = NAN, .p99 = NAN, .p999 = NAN, .floor = NAN
+		.value = NAN, .p50 = NAN, .p99 = NAN, .p999 = NAN, .floor = NAN, .python = NAN
 	};
-	fflush(stdout);
-	pid_t pid = floor_fork();
-	if (pid == 0)
-		row_main(bench, row, result);
-	if (pid < 0) {
-		bench_fail(result, "cannot fork: %s", strerror(errno));
-		return 0;
+	struct aside_result end = aside_run(aside, row_part, run, ROW_PATIENCE_S);
+	if (end.how == ASIDE_LATE) {
+		result->done = false;
+		bench_fail(result, "it took more than %d s", ROW_PATIENCE_S);
+	} else if (!result->done && !result->error[0]) {
+		bench_fail(result, "its process ended without a word (%s %d)",
+			   end.how == ASIDE_DIED ? "signal" : "status", end.value);
 	}
-	int number = wait_row(pid, result);
-	reap_all();
-	return number;
+	return end.how == ASIDE_INTERRUPTED ? end.value : 0;
 }
 
 /* ---- which rows ---- */
@@ -163,13 +84,38 @@ find_row(const char *name)
 	return NULL;
 }
 
+/* A word is a row's name, a group's, or "all". */
+static bool
+is_group(const char *word)
+{
+	return strcmp(word, "jobs") == 0 || strcmp(word, "ipc") == 0 || strcmp(word, "all") == 0;
+}
+
+static bool
+names(const char *word, const struct bench_row *row)
+{
+	if (is_group(word))
+		return (strcmp(word, "all") == 0 || strcmp(word, row->group) == 0) &&
+		       (!attach || row->attachable);
+	return strcmp(word, row->name) == 0;
+}
+
 static bool
 wanted(const struct bench_row *row, const struct words *words)
 {
 	if (words->count == 0)
-		return !attach || row->attachable;
+		return names("jobs", row);
 	for (int i = 0; i < words->count; i++)
-		if (strcmp(row->name, words->word[i]) == 0)
+		if (names(words->word[i], row))
+			return true;
+	return false;
+}
+
+static bool
+any_wanted(const char *group, const struct words *words)
+{
+	for (const struct bench_row *row = bench_rows; row->name; row++)
+		if (strcmp(row->group, group) == 0 && wanted(row, words))
 			return true;
 	return false;
 }
@@ -178,6 +124,8 @@ static int
 check_words(const struct words *words)
 {
 	for (int i = 0; i < words->count; i++) {
+		if (is_group(words->word[i]))
+			continue;
 		const struct bench_row *row = find_row(words->word[i]);
 		if (!row)
 			return EXIT_USAGE;
@@ -193,41 +141,43 @@ check_words(const struct words *words)
 /* ---- the command ---- */
 
 static int
-measure_rows(const struct bench *bench, const struct words *words)
+measure_rows(const struct bench *bench, const struct aside *aside, const struct words *words)
 {
-	struct bench_result *result = floor_share(sizeof *result);
+	struct row_run run = { .bench = bench, .result = floor_share(sizeof *run.result) };
 	struct machine machine;
 	int status = 0;
 
-	if (!result)
+	if (!run.result)
 		return ctl_fail(EXIT_OURS, "internal", "no shared memory for the results");
 	machine_look(&machine);
-	bench_print_begin(&machine);
-	for (const struct bench_row *row = bench_rows; row->name; row++) {
-		if (!wanted(row, words))
+	bench_print_begin(&machine, any_wanted("ipc", words));
+	for (run.row = bench_rows; run.row->name; run.row++) {
+		if (!wanted(run.row, words))
 			continue;
-		int number = measure_row(bench, row, result);
+		int number = measure_row(aside, &run);
 		if (number != 0) {
 			ctl_note("interrupted; its daemons and files are gone");
 			status = EXIT_SIGNALLED + number;
 			break;
 		}
-		bench_print_row(row, result, &machine);
-		if (!result->done)
+		bench_print_row(run.row, run.result, &machine);
+		if (!run.result->done)
 			status = EXIT_SOME_FAILED;
 	}
-	munmap(result, sizeof *result);
+	munmap(run.result, sizeof *run.result);
 	return status;
 }
 
 static int
 bench_run(const struct words *words)
 {
-	char directory[] = "/tmp/pyprep-bench-XXXXXX", path[1024] = "";
-	struct bench bench = {
-		.daemon = path, .directory = directory, .attach = attach, .quick = quick
-	};
-	sigset_t set;
+	char path[1024] = "";
+	struct aside aside;
+	struct bench bench = { .daemon = path,
+			       .directory = aside.directory,
+			       .label = aside.label,
+			       .attach = attach,
+			       .quick = quick };
 
 	int status = check_words(words);
 	if (status != 0)
@@ -236,27 +186,25 @@ bench_run(const struct words *words)
 		return ctl_fail(EXIT_OURS, "no_daemon",
 				"pyprepd is not beside pyprepctl, in ../sbin or in PATH; add its "
 				"directory to PATH, or measure a running daemon with --attach");
-	if (!mkdtemp(directory))
-		return ctl_fail(EXIT_OURS, "internal", "cannot make a directory in /tmp: %s",
-				strerror(errno));
-	waited_signals(&set);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	status = measure_rows(&bench, words);
-	remove_tree(directory);
+	status = aside_open(&aside, "bench");
+	if (status != 0)
+		return status;
+	status = measure_rows(&bench, &aside, words);
+	aside_close(&aside);
 	return status;
 }
 
 extern const struct command command_bench;
 const struct command command_bench = {
 	.name = "bench",
-	.args = "[ROW...] [--quick] [--attach] [--json]",
+	.args = "[ROW... | jobs | ipc | all] [--quick] [--attach] [--json]",
 	.summary = "measure pyprep on this machine, beside what the machine can do",
 	.examples = "  pyprepctl bench --quick\n"
 		    "  pyprepctl bench attached_latency attached_rate\n"
 		    "  pyprepctl bench --json | jq -r 'select(.met|not).name'\n",
-	.more = "Rows: attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate\n"
-		"      replacement bytes_per_job idle_pss start\n"
+	.more = "jobs: attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate\n"
+		"      replacement bytes_per_job idle_pss start (what is measured without a word)\n"
+		"ipc:  the primitives, with CPython's own beside them where python3 is\n"
 		"Each row is measured by turns with its floor: the same work by the least code "
 		"that\n"
 		"can do it (bare rings between three processes, a plain loop, vfork and exec), "
@@ -271,6 +219,6 @@ const struct command command_bench = {
 		"could not be.\n",
 	.options = options,
 	.complete = COMPLETE_WORDS,
-	.choices = BENCH_ROW_NAMES,
+	.choices = "jobs ipc all " BENCH_ROW_NAMES,
 	.run = bench_run,
 };

@@ -10,6 +10,7 @@
  *   bench_pool.c     rows of the pools: sleeps, sums of squares, commands
  *   bench_life.c     rows of processes: replacement, start
  *   bench_memory.c   rows of memory: queued jobs, the idle daemon
+ *   bench_queue.c ...  rows of the group `ipc`: the primitives, one file each
  *
  * A row measures floor and value by turns and takes medians, so that a machine that
  * changes between two runs changes both.
@@ -28,6 +29,7 @@
 struct bench {
 	const char *daemon;    /* path of pyprepd; "" with `attach` */
 	const char *directory; /* ours, removed at the end */
+	const char *label;     /* what names of shared memory begin with; removed at the end */
 	bool attach;           /* measure the daemon that runs */
 	bool quick;
 };
@@ -38,6 +40,7 @@ struct bench {
  * that bench.c shares with the row's process. */
 struct bench_result {
 	double value, p50, p99, p999, floor;
+	double python; /* the same by CPython's own means; NAN: not measured */
 	uint64_t n; /* measurements behind it */
 	struct bench_extra {
 		char name[32];
@@ -51,6 +54,7 @@ struct bench_result {
 enum bench_goal { RATIO_AT_MOST, RATIO_AT_LEAST, VALUE_AT_MOST, VALUE_AT_LEAST };
 
 struct bench_row {
+	const char *group; /* jobs, ipc */
 	const char *name, *unit;
 	const char *what;  /* is measured */
 	const char *least; /* the floor, in words */
@@ -76,9 +80,12 @@ void bench_pause_ms(unsigned ms);
 /* ---- bench_print.c ---- */
 
 double bench_ratio(const struct bench_result *result);
+/* How many times better than CPython: above 1 it is. */
+double bench_gain(const struct bench_row *row, const struct bench_result *result);
 bool bench_met(const struct bench_row *row, const struct bench_result *result);
 struct machine;
-void bench_print_begin(const struct machine *machine);
+/* `python`: with the columns of CPython. */
+void bench_print_begin(const struct machine *machine, bool python);
 void bench_print_row(const struct bench_row *row, const struct bench_result *result,
 		     const struct machine *machine);
 

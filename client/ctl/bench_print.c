@@ -34,6 +34,14 @@ bench_met(const struct bench_row *row, const struct bench_result *result)
 	return false;
 }
 
+double
+bench_gain(const struct bench_row *row, const struct bench_result *result)
+{
+	bool less_is_better = row->goal_is == RATIO_AT_MOST || row->goal_is == VALUE_AT_MOST;
+
+	return less_is_better ? result->python / result->value : result->value / result->python;
+}
+
 static bool
 is_whole(double value)
 {
@@ -83,13 +91,27 @@ goal_text(const struct bench_row *row, char *buffer, size_t size)
 /* ---- for people ---- */
 
 static struct table table;
-static const struct column columns[] = {
-	{ "row", COLUMN_TEXT, 16 },     { "value", COLUMN_NUMBER, 19 },
-	{ "floor", COLUMN_NUMBER, 21 }, { "ratio", COLUMN_NUMBER, 6 },
-	{ "goal", COLUMN_NUMBER, 22 },  { "met", COLUMN_TEXT, 3 },
-	{ "p50", COLUMN_NUMBER, 11 },   { "p99", COLUMN_NUMBER, 9 },
-	{ "p99.9", COLUMN_NUMBER, 9 },  { "more", COLUMN_TEXT, 0 },
+static bool with_python;
+#define COLUMNS_FIRST                                                          \
+	{ "row", COLUMN_TEXT, 17 }, { "value", COLUMN_NUMBER, 19 },            \
+		{ "floor", COLUMN_NUMBER, 21 }, { "ratio", COLUMN_NUMBER, 6 }, \
+		{ "goal", COLUMN_NUMBER, 22 },                                 \
+	{                                                                      \
+		"met", COLUMN_TEXT, 3                                          \
+	}
+#define COLUMNS_LAST                                                                              \
+	{ "p50", COLUMN_NUMBER, 11 }, { "p99", COLUMN_NUMBER, 9 }, { "p99.9", COLUMN_NUMBER, 9 }, \
+	{                                                                                         \
+		"more", COLUMN_TEXT, 0                                                            \
+	}
+/* clang-format off */
+static const struct column columns[] = { COLUMNS_FIRST, COLUMNS_LAST };
+static const struct column python_columns[] = {
+	COLUMNS_FIRST,
+	{ "CPython", COLUMN_NUMBER, 17 }, { "gain", COLUMN_NUMBER, 7 },
+	COLUMNS_LAST,
 };
+/* clang-format on */
 
 static void
 print_machine(const struct machine *m)
@@ -110,12 +132,17 @@ print_machine(const struct machine *m)
 }
 
 void
-bench_print_begin(const struct machine *machine)
+bench_print_begin(const struct machine *machine, bool python)
 {
+	with_python = python;
 	if (ctl.json)
 		return;
 	print_machine(machine);
-	table_begin(&table, columns, sizeof columns / sizeof columns[0], true);
+	if (python)
+		table_begin(&table, python_columns,
+			    sizeof python_columns / sizeof python_columns[0], true);
+	else
+		table_begin(&table, columns, sizeof columns / sizeof columns[0], true);
 }
 
 static void
@@ -137,7 +164,7 @@ print_people(const struct bench_row *row, const struct bench_result *result)
 	char goal[64], extras[256];
 
 	if (!result->done) {
-		printf("%-16s  %snot measured: %s%s\n", row->name, colour_begin(COLOUR_BAD),
+		printf("%-17s  %snot measured: %s%s\n", row->name, colour_begin(COLOUR_BAD),
 		       result->error, colour_end(COLOUR_BAD));
 		return;
 	}
@@ -149,6 +176,10 @@ print_people(const struct bench_row *row, const struct bench_result *result)
 	table_text(&table, COLOUR_NONE, "%s", figure(bench_ratio(result), "").text);
 	table_text(&table, COLOUR_NONE, "%s", goal);
 	table_text(&table, met ? COLOUR_GOOD : COLOUR_BAD, "%s", met ? "yes" : "no");
+	if (with_python) {
+		table_text(&table, COLOUR_NONE, "%s", figure(result->python, row->unit).text);
+		table_text(&table, COLOUR_NONE, "%s", figure(bench_gain(row, result), "").text);
+	}
 	table_text(&table, COLOUR_NONE, "%s", figure(result->p50, "").text);
 	table_text(&table, COLOUR_NONE, "%s", figure(result->p99, "").text);
 	table_text(&table, COLOUR_NONE, "%s", figure(result->p999, "").text);
@@ -181,11 +212,12 @@ json_of_row(const struct bench_row *row, const struct bench_result *r, const str
 			  json_number_of(r->p99), "p999", json_number_of(r->p999), "floor",
 			  json_number_of(r->floor), "ratio", json_number_of(bench_ratio(r)), "goal",
 			  json_number_of(row->goal), "met", bench_met(row, r));
-	json_t *more =
-		json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "goal_text", goal, "what",
-			  row->what, "floor_text", row->least, "n", (json_int_t)r->n, "hop_ns",
-			  json_number_of(m->hop_ns), "load", json_number_of(m->load),
-			  "busy_percent", json_number_of(m->busy_percent));
+	json_t *more = json_pack(
+		"{s:s, s:o, s:o, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "group", row->group, "python",
+		json_number_of(r->python), "gain", json_number_of(bench_gain(row, r)), "goal_text",
+		goal, "what", row->what, "floor_text", row->least, "n", (json_int_t)r->n, "hop_ns",
+		json_number_of(m->hop_ns), "load", json_number_of(m->load), "busy_percent",
+		json_number_of(m->busy_percent));
 	json_object_update(json, more);
 	json_decref(more);
 	for (unsigned i = 0; i < r->extra_count; i++)
