@@ -9,8 +9,6 @@
 #include "client/ctl/options.h"
 #include "client/ctl/report.h"
 
-struct ctl ctl = { .color = "auto", .units = "auto" };
-
 static const struct command *
 find_command(const char *name)
 {

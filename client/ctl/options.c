@@ -14,6 +14,8 @@
 #include "client/ctl/number.h"
 #include "client/ctl/report.h"
 
+struct ctl ctl = { .color = "auto", .units = "auto" };
+
 const struct option_row global_options[] = {
 	{ "runtime-dir", 0, OPTION_TEXT, &ctl.runtime_dir, "DIR",
 	  "the daemon's directory (else $PYPREP_RUNTIME_DIR, else the usual places)", 0, 0 },

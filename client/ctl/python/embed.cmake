@@ -1,0 +1,16 @@
+# embed.cmake - write the Python programs beside this file into one C file.
+#   cmake -DOUT=FILE.c -P embed.cmake
+file(GLOB programs ${CMAKE_CURRENT_LIST_DIR}/*.py)
+set(rows "")
+set(code "/* written by client/ctl/python/embed.cmake */\n#include \"client/ctl/cpython_programs.h\"\n\n")
+foreach(program ${programs})
+  get_filename_component(topic ${program} NAME_WE)
+  file(READ ${program} bytes HEX)
+  string(LENGTH "${bytes}" digits)
+  math(EXPR length "${digits} / 2")
+  string(REGEX REPLACE "(................................)" "\\1\n" bytes "${bytes}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
+  string(APPEND code "static const unsigned char ${topic}_py[] = {\n${bytes}\n};\n")
+  string(APPEND rows "\t{ \"${topic}\", ${topic}_py, ${length} },\n")
+endforeach()
+file(WRITE ${OUT} "${code}\nconst struct cpython_text cpython_texts[] = {\n${rows}\t{ 0, 0, 0 },\n};\n")

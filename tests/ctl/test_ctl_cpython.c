@@ -1,0 +1,217 @@
+/*
+ * test_ctl_cpython.c - Python under its keeper: answers, and that nothing of it remains.
+ *
+ * Where the keeper has something to clean up, the interpreter is a shell script of the test's,
+ * called as Python is: -I - TOPIC PREFIX PARAMETERS.
+ */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <glob.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/ctl/cpython.h"
+#include "tests/files.h"
+#include "tests/process.h"
+
+#define PATIENCE_MS 30000
+
+static char directory[256];
+
+static void
+setup(void)
+{
+	test_dir_make(directory, sizeof directory);
+}
+
+static void
+teardown(void)
+{
+	test_dir_remove(directory);
+}
+
+TestSuite(ctl_cpython, .init = setup, .fini = teardown, .timeout = 100);
+
+/* A process in Python's session and one that has left it; names in /dev/shm; a file.  What
+ * `end` does comes last.  It tells its pids and its prefix in the file "told". */
+static void
+script_is_python(const char *end)
+{
+	char text[1000], path[300];
+
+	snprintf(text, sizeof text,
+		 "#!/bin/sh\nsleep 300 &\nfirst=$!\nsetsid sleep 300 &\nsecond=$!\n"
+		 ": >/dev/shm/$4x; : >/dev/shm/sem.$4y; : >\"$TMPDIR/socket\"\n"
+		 "echo $$ $first $second $4 $TMPDIR >%s/telling && mv %s/telling %s/told\n%s\n",
+		 directory, directory, directory, end);
+	test_write_file(directory, "python", text, path, sizeof path);
+	chmod(path, 0755);
+	setenv("PYPREP_PYTHON", path, 1);
+}
+
+struct told {
+	pid_t pids[3];
+	char prefix[64], temporary[128];
+};
+
+static bool
+read_told(struct told *ret)
+{
+	char path[300];
+
+	snprintf(path, sizeof path, "%s/told", directory);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return false;
+	int n = fscanf(file, "%d %d %d %63s %127s", &ret->pids[0], &ret->pids[1], &ret->pids[2],
+		       ret->prefix, ret->temporary);
+	fclose(file);
+	return n == 5;
+}
+
+static bool
+any_alive(const struct told *told)
+{
+	for (int i = 0; i < 3; i++)
+		if (process_exists(told->pids[i]))
+			return true;
+	return false;
+}
+
+static bool
+any_named(const struct told *told)
+{
+	char pattern[100];
+	glob_t found;
+
+	snprintf(pattern, sizeof pattern, "/dev/shm/*%s*", told->prefix);
+	bool any = glob(pattern, 0, NULL, &found) == 0;
+	globfree(&found);
+	return any || access(told->temporary, F_OK) == 0;
+}
+
+/* ---- answers ---- */
+
+Test(ctl_cpython, a_topic_answers_with_its_figures)
+{
+	const char *params[] = { "messages=200", "bytes=10", NULL };
+	char why[200] = "", version[64];
+
+	cr_assert(eq(int, cpython_version(version, sizeof version), 0));
+	cr_expect(eq(int, strncmp(version, "CPython 3.", 10), 0), "%s", version);
+	json_t *answer = cpython_run("queue", params, 60000, why, sizeof why);
+	cr_assert(answer != NULL, "%s", why);
+	cr_expect(eq(i64, json_integer_value(json_object_get(answer, "messages")), 200));
+	cr_expect(gt(dbl, json_number_value(json_object_get(answer, "rate_per_s")), 0));
+	json_decref(answer);
+}
+
+Test(ctl_cpython, what_it_cannot_do_is_said_in_a_sentence)
+{
+	const char *params[] = { "massages=200", NULL };
+	char why[200] = "";
+
+	cr_expect(cpython_run("queue", params, 60000, why, sizeof why) == NULL);
+	cr_expect(eq(str, why, "Python's queue failed: there is no parameter massages"));
+	cr_expect(cpython_run("quue", NULL, 60000, why, sizeof why) == NULL);
+	cr_expect(strstr(why, "quue") != NULL, "%s", why);
+	script_is_python("kill $first $second; echo 12");
+	cr_expect(cpython_run("queue", NULL, 60000, why, sizeof why) == NULL);
+	cr_expect(eq(str, why, "Python's queue printed no JSON object: '12'"));
+}
+
+Test(ctl_cpython, without_an_interpreter_there_is_a_sentence)
+{
+	char why[200] = "", version[64] = "untouched";
+
+	setenv("PYPREP_PYTHON", "/nonexistent/python3", 1);
+	cr_expect(eq(int, cpython_version(version, sizeof version), -ENOENT));
+	cr_expect(eq(str, version, "untouched"));
+	cr_expect(cpython_run("queue", NULL, 60000, why, sizeof why) == NULL);
+	cr_expect(eq(str, why, "/nonexistent/python3 cannot be started: No such file or directory"));
+}
+
+/* ---- ends ---- */
+
+Test(ctl_cpython, at_the_time_limit_the_whole_tree_and_its_names_are_gone)
+{
+	struct told told;
+	char why[200] = "";
+
+	script_is_python("sleep 300");
+	cr_expect(cpython_run("queue", NULL, 3000, why, sizeof why) == NULL);
+	cr_expect(strstr(why, "took more than 3000 ms and was killed") != NULL, "%s", why);
+	cr_assert(read_told(&told));
+	cr_expect(not(any_alive(&told)));
+	cr_expect(not(any_named(&told)));
+}
+
+Test(ctl_cpython, what_outlives_the_main_process_is_killed_and_told)
+{
+	struct told told;
+	char why[200] = "";
+
+	script_is_python("echo '{}'");
+	cr_expect(cpython_run("queue", NULL, 60000, why, sizeof why) == NULL);
+	cr_expect(eq(str, why, "Python's queue left processes behind; they were killed"));
+	cr_assert(read_told(&told));
+	cr_expect(not(any_alive(&told)));
+	cr_expect(not(any_named(&told)));
+}
+
+Test(ctl_cpython, it_ends_with_the_caller_that_is_killed)
+{
+	struct told told;
+	char why[200];
+
+	script_is_python("sleep 300");
+	pid_t caller = test_fork();
+	if (caller == 0) {
+		cpython_run("queue", NULL, 60000, why, sizeof why);
+		_exit(0);
+	}
+	bool ready = wait_until(PATIENCE_MS, read_told(&told));
+	cr_assert(ready);
+	cr_expect(any_alive(&told));
+	cr_expect(any_named(&told));
+	kill_and_wait(caller, SIGKILL);
+	bool gone = wait_until(PATIENCE_MS, !any_alive(&told) && !any_named(&told));
+	cr_expect(gone);
+}
+
+static void
+on_alarm(int number)
+{
+	(void)number;
+}
+
+Test(ctl_cpython, a_handled_signal_ends_the_wait)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct told told;
+	char why[200] = "";
+
+	script_is_python("kill -USR1 $(cut -d' ' -f4 /proc/$(cut -d' ' -f4 /proc/$$/stat)/stat)\n"
+			 "sleep 300");
+	sigaction(SIGUSR1, &action, NULL);
+	cr_expect(cpython_run("queue", NULL, 60000, why, sizeof why) == NULL);
+	cr_expect(eq(str, why, "interrupted"));
+	cr_assert(read_told(&told));
+	cr_expect(not(any_alive(&told)));
+	cr_expect(not(any_named(&told)));
+}
+
+Test(ctl_cpython, no_descriptor_stays_open)
+{
+	const char *params[] = { "mode=eof", NULL };
+	char why[200];
+	int before = count_fds(getpid());
+
+	for (int i = 0; i < 3; i++)
+		json_decref(cpython_run("pipe", params, 60000, why, sizeof why));
+	cr_expect(eq(int, count_fds(getpid()), before));
+}
