@@ -19,6 +19,7 @@
 	X(ping)       \
 	X(bench)      \
 	X(compare)    \
+	X(demo)       \
 	X(reload)     \
 	X(stop)       \
 	X(completion) \

@@ -1,0 +1,51 @@
+#!/usr/bin/env bats
+# demo.bats - the stories of pyprepctl demo: what they promise holds, and nothing of them remains.
+
+load helpers
+
+demos() { pyprepctl demo zzzzzz 2>&1 | sed -n "s/.*there are: //p" | sed "s/all$//"; }
+
+# What must be the same before and after: directories, named memory, our processes.
+leftovers() {
+	find /tmp -maxdepth 1 -name 'pyprep-demo-*' -user "$(id -u)"
+	find /dev/shm -maxdepth 1 -name "*demo-$1*"
+}
+
+@test "demo: wrong words" {
+	says 2 "name one demo: " demo
+	says 2 "there is no demo 'zzzzzz'; there are: " demo zzzzzz
+}
+
+@test "demo: each story holds what it promises, in JSON; nothing remains" {
+	for name in $(demos); do
+		json '.schema == "pyprep.demo/1" and .ok and (.checks | length > 0) and
+			(.figures | length > 0)' demo "$name" --quick --json
+		[ "$ctl_status" -eq 0 ]
+	done
+	[ -z "$(leftovers "")" ]
+}
+
+@test "demo: without python3 each story goes on, and says so" {
+	for name in $(demos); do
+		PYPREP_PYTHON=/nonexistent pyprepctl demo "$name" --quick >"$BATS_TEST_TMPDIR/out"
+		grep -q "python3 is not there" "$BATS_TEST_TMPDIR/out"
+		! grep -q "CPython is" "$BATS_TEST_TMPDIR/out"
+	done
+}
+
+@test "demo: interrupted, it leaves no process, no file, no name" {
+	for name in $(demos); do
+		pyprepctl demo "$name" >/dev/null 2>&1 3>&- &
+		demo=$!
+		for _ in $(seq 100); do # until it has actors
+			story=$(pgrep -P "$demo" | head -n 1)
+			[ -z "$story" ] || [ -z "$(pgrep -P "$story")" ] || break
+			sleep 0.02
+		done
+		kill -TERM "$demo"
+		status=0
+		wait "$demo" || status=$?
+		[ "$status" -eq 143 ]
+		[ -z "$(leftovers "$demo")" ]
+	done
+}
