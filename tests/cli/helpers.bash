@@ -78,3 +78,14 @@ json() {
 		fi
 	done <<<"$json_lines"
 }
+
+# until_status EXPRESSION: wait until the daemon's status is one for which the jq expression is
+# true.
+until_status() {
+	for _ in $(seq 500); do
+		! pyprepctl status --json 2>/dev/null | jq -e "$1" >/dev/null || return 0
+		sleep 0.02
+	done
+	echo "never came: $1; the status is: $(pyprepctl status --json)"
+	return 1
+}
