@@ -30,8 +30,8 @@
  * was sent is still received, then -EPIPE.  A forked child must close the end it was not given,
  * or it hides that.
  *
- * One thread at a time may use an end.  Functions return 0 or -errno and leave outputs untouched
- * on failure; nothing here logs.
+ * One thread at a time may use an end, and it must not be moved: it points into itself.
+ * Functions return 0 or -errno and leave outputs untouched on failure; nothing here logs.
  */
 #ifndef PYPREP_IPC_PIPE_H
 #define PYPREP_IPC_PIPE_H
@@ -64,26 +64,26 @@ struct pipe_fds {
 
 struct pipe_held;
 
-/* One end.  Fields are the implementation's; limits may be changed after pipe_attach(). */
+/* One end.  Fields are the implementation's; the two limits may be changed after attaching. */
 struct pipe_end {
 	int fd;
-	bool ended;       /* the other side is gone */
+	bool ended;       /* the other side is gone, and all it sent has been taken in */
 	size_t frame_max; /* longest frame to send or take */
 	size_t held_max;
 	struct pipe_held *held, **held_last; /* whole frames, taken in and not yet received */
 	size_t held_bytes;
 	struct pipe_held *partial; /* the frame under way; NULL: none */
-	struct pipe_held *spare;   /* memory of a received frame, for the next */
+	unsigned char *spill;      /* what of a packet does not fit the caller's buffer */
 	unsigned char *unsent;     /* rest of a frame that pipe_try_send() took */
-	size_t unsent_bytes, unsent_at;
-	unsigned char *spill;               /* what does not fit the caller's buffer */
-	struct pipe_counters *counters;     /* `own`, or where pipe_count_in() said */
-	const struct pipe_counters *others; /* the other end's, or NULL */
+	size_t unsent_bytes, unsent_at, unsent_total; /* length, done, of the whole frame */
+	struct pipe_counters *counters;               /* `own`, or somebody's memory */
+	const struct pipe_counters *others;           /* the other end's, or NULL */
+	void *shared;                                 /* pipe_create()'s: counters of both */
 	struct pipe_counters own;
 };
 
 /* Both ends, before a fork: each process closes the one it does not use, by pipe_close().  The
- * counters of both lie in memory that a fork shares. */
+ * counters of both lie in memory that a fork shares.  On failure both are closed. */
 int pipe_create(struct pipe_end *ret_a, struct pipe_end *ret_b);
 
 /* The same as descriptors (close-on-exec), to be passed on and attached elsewhere. */
@@ -110,7 +110,8 @@ pipe_fd(const struct pipe_end *p)
 /* ---- blocking; timeout_ms -1: for ever ----
  *
  * -ETIMEDOUT; -EPIPE: the other side is gone; -EMSGSIZE: above frame_max; -EINTR: a signal came
- * while asleep.  A send that fails has sent nothing: what was begun is dropped by the reader. */
+ * while asleep; -EPROTO: the other side sent what no pipe sends, or a frame above our frame_max,
+ * which is dropped.  A send that fails has sent nothing: what was begun the reader drops. */
 int pipe_send(struct pipe_end *p, const void *data, size_t bytes, int timeout_ms);
 
 /* The same with descriptors beside the frame; they stay the caller's, too. */
