@@ -102,7 +102,7 @@ check_length(const struct broker *b, const struct client *c, const struct submit
 	     size_t size)
 {
 	uint32_t context_length = kinds[s->kind]->class == KIND_COMMAND ? c->context_length : 0;
-	uint32_t most = ring_body_max(LINK_REQUEST_BYTES) - (uint32_t)sizeof(struct run_body);
+	uint32_t most = LINK_BODY_MAX - (uint32_t)sizeof(struct run_body);
 
 	if (b->args.length + context_length <= most)
 		return ERR_NONE;

@@ -47,14 +47,17 @@ on_worker_up(struct broker *b, struct frame_in *in)
 {
 	int r = -EPROTO;
 
-	if (in->fd_count == 2)
-		r = crew_up(b, in->body, in->fds[0], in->fds[1]);
+	/* memfd, bell, and what the way has beside them */
+	struct link_fds fds;
+	link_fds_from(&fds, true, in->fds, in->fd_count);
+	if (in->fd_count >= 2)
+		r = crew_up(b, in->body, &fds);
 	if (r < 0) {
 		log_error("cannot use a new worker: %s; it stays idle", strerror(-r));
 		frame_close_fds(in);
 		return;
 	}
-	close(in->fds[0]); /* mapped; the bell is the link's now */
+	close(in->fds[0]); /* mapped; the rest is the link's now */
 	in->fd_count = 0;
 }
 

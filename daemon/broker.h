@@ -241,22 +241,23 @@ bool dispatch_pending(struct broker *b); /* is something in a link, right before
 void dispatch_wake(struct broker *b);
 /* Take a ticket's job back from its worker if it has not started; a stopping one is completed. */
 bool ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket);
-/* Before sleeping, and now and then: take back what waits behind a job that runs longer than was thought.  True
- * when something moved; *ret_look_in_ns: when to look again, 0: no need. */
+/* Before sleeping, and now and then: take back what waits behind a job that runs longer than was
+ * thought.  True when something moved; *ret_look_in_ns: when to look again, 0: no need. */
 bool dispatch_rebalance(struct broker *b, uint64_t *ret_look_in_ns);
 /* One more ticket is out; something is to be told to it at the end of this turn. */
 void crew_took(struct broker *b, struct crew *w);
 void crew_touch(struct broker *b, struct crew *w);
 /* The ticket is no longer out: its job has ended, or goes back. */
 void crew_settle(struct broker *b, struct crew *w, uint32_t ticket);
-/* Take at most so many records from its result ring; how many came. */
+/* Take at most so many records of its results; how many came. */
 unsigned crew_drain(struct broker *b, struct crew *w, unsigned most);
 /* Take back all that it has not started; how many. */
 unsigned crew_take_back(struct broker *b, struct crew *w);
 struct crew *crew_of(struct broker *b, const struct job *job);
 
 /* crew.c */
-int crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell);
+/* Takes bell and ends over, on success. */
+int crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds *fds);
 void crew_down(struct broker *b, const struct worker_down_body *down);
 void crew_retire(struct broker *b, struct crew *w);
 void crew_kill(struct broker *b, struct crew *w);

@@ -41,7 +41,7 @@ adopt(struct broker *b, struct crew *w)
 }
 
 int
-crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell)
+crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds *fds)
 {
 	if (up->pool >= b->pool_count || up->slot >= WORKERS_MAX)
 		return -EINVAL;
@@ -68,7 +68,7 @@ crew_up(struct broker *b, const struct worker_up_body *up, int memfd, int bell)
 		.next_touched = w->next_touched,
 	};
 	memset(w->tickets, 0xff, sizeof(w->tickets));
-	int r = link_broker_attach(&w->link, memfd, bell);
+	int r = link_broker_attach(&w->link, fds);
 	if (r < 0)
 		return r;
 	w->up = true;

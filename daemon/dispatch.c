@@ -156,7 +156,7 @@ dispatch_pool(struct broker *b, struct pool *p)
 		if (r == -EMSGSIZE)
 			continue;
 		if (r < 0)
-			return; /* its ring is full: when a result comes we are here again */
+			return; /* its link is full: when a result comes we are here again */
 		crew_took(b, w);
 		crew_touch(b, w);
 		w->estimate_ns += estimate;
@@ -299,14 +299,14 @@ crew_drain(struct broker *b, struct crew *w, unsigned most)
 	const struct ring_record *record;
 	unsigned n = 0;
 
-	while (n < most && (record = ring_peek(&w->link.results)) != NULL) {
+	while (n < most && (record = link_result(&w->link)) != NULL) {
 		if (record->type == MSG_RESULT)
 			take_result(b, w, (const void *)record->body);
 		else if (record->type == MSG_RUN_OUTPUT)
 			take_output(b, w, record);
 		else if (record->type == MSG_RUN_ITEMS)
 			take_items(b, w, record);
-		ring_release(&w->link.results, record);
+		link_result_release(&w->link, record);
 		n++;
 	}
 	if (n > 0)
@@ -358,7 +358,7 @@ dispatch_pending(struct broker *b)
 	struct crew *w;
 
 	TAILQ_FOREACH (w, &b->busy, busy_link)
-		if (!ring_is_empty(&w->link.results))
+		if (link_has_result(&w->link))
 			return true;
 	return news_of_ready(b);
 }

@@ -23,8 +23,7 @@ struct birth {
 	const char *state_dir;
 	/* worker */
 	unsigned pool, slot;
-	int link_memfd;
-	int link_bell;
+	struct link_fds link;
 };
 
 enum role { ROLE_BROKER, ROLE_WORKER, ROLE_SPARE };

@@ -13,7 +13,7 @@
 #include "daemon/usage.h"
 #include "ipc/clock.h"
 
-#define CHUNK_ITEMS 4096u /* of an array job, in one record of the result ring */
+#define CHUNK_ITEMS 4096u /* of an array job, in one record */
 
 static _Thread_local struct runner {
 	bool open;
@@ -71,7 +71,7 @@ run_publish(struct worker *w, struct call *call, uint64_t ticket, void *publish_
 	uint32_t length =
 		(uint32_t)sizeof(body) + call->outcome.result_length + call->outcome.message_length;
 	lock_publishing(publish_lock);
-	bool had_room = publish_lock == NULL || ring_has_room(&w->link.results, length);
+	bool had_room = publish_lock == NULL || link_has_room(&w->link, length);
 	link_finish(&w->link, &body, call->result.data, call->message);
 	unlock_publishing(w, publish_lock, had_room);
 }
@@ -89,7 +89,7 @@ compute_items(const struct kind *kind, int64_t first, uint32_t count, int64_t *r
 		ret[i] = kind->item(first + i);
 }
 
-/* One thread alone computes straight into the ring. */
+/* One thread alone computes straight into the link. */
 static void
 chunk_in_place(struct worker *w, const struct kind *kind, const struct items_body *head)
 {
@@ -113,7 +113,7 @@ chunk_by_copy(struct worker *w, const struct kind *kind, const struct items_body
 
 	compute_items(kind, head->first, head->count, apart);
 	lock_publishing(lock);
-	bool had_room = ring_has_room(&w->link.results, length);
+	bool had_room = link_has_room(&w->link, length);
 	struct items_body *place = link_reserve(&w->link, MSG_RUN_ITEMS, length);
 	*place = *head;
 	memcpy(place + 1, apart, bytes);

@@ -74,9 +74,10 @@ tell_up(const struct slot *slot, bool adopted)
 		.restarts = slot->restarts,
 		.adopted = adopted,
 	};
-	int fds[] = { slot->link.memfd, slot->link.bell };
+	int fds[FRAME_FDS_MAX];
+	int count = link_fds_for(&slot->link, true, fds);
 
-	tell_broker(slot->pool->supervisor, MSG_WORKER_UP, &up, sizeof(up), fds, 2);
+	tell_broker(slot->pool->supervisor, MSG_WORKER_UP, &up, sizeof(up), fds, count);
 }
 
 static void
@@ -183,23 +184,22 @@ start_slot(struct slot *slot)
 	struct supervisor *s = slot->pool->supervisor;
 	struct birth birth = s->birth;
 
-	slot->link = (struct link_fds){ -1, -1 };
+	slot->link = (struct link_fds)LINK_NO_FDS;
 	slot->started_ns = clock_now();
 	slot->ordered = false;
 	slot->generation++;
-	int r = spare_link(s, &slot->link);
+	int r = spare_link(s, LINK_RING, &slot->link);
 	if (r == 0 && (r = spare_assign(slot)) == 0) {
 		birth.listener = -1;
 		birth.pool = slot->pool->index;
 		birth.slot = slot->number;
-		birth.link_memfd = slot->link.memfd;
-		birth.link_bell = slot->link.bell;
+		birth.link = slot->link;
 		r = spawn(ROLE_WORKER, &birth, &slot->control);
 	}
 	if (r < 0) {
 		log_error("cannot start worker %s/%u: %s", pool_name(slot), slot->number,
 			  strerror(-r));
-		spare_close_link(&slot->link);
+		link_discard(&slot->link);
 		fail_attempt(slot);
 		return;
 	}
@@ -242,7 +242,7 @@ get_slot(struct pool_slots *p, unsigned number)
 	slot->pool = p;
 	slot->number = number;
 	slot->control = -1;
-	slot->link = (struct link_fds){ -1, -1 };
+	slot->link = (struct link_fds)LINK_NO_FDS;
 	slot->timer = evtimer_new(p->supervisor->base, on_timer, slot);
 	p->slots[number] = slot;
 	if (number >= p->slot_count)
@@ -385,14 +385,14 @@ slots_reap(struct supervisor *s, pid_t pid, int status)
 			slot->pid = 0;
 			slot->control = -1;
 			slot->control_event = NULL;
-			slot->link = (struct link_fds){ -1, -1 };
+			slot->link = (struct link_fds)LINK_NO_FDS;
 			after_death(slot, was_ready, progress);
 			/* What can wait comes after its successor's start. */
 			tell_down(&dead, status);
 			if (slot->pid != 0)
 				tell_up(slot, false);
 			close_control(&dead);
-			spare_close_link(&dead.link);
+			link_discard(&dead.link);
 			log_death(&dead, status);
 			return p;
 		}
@@ -589,7 +589,7 @@ slots_close(struct supervisor *s)
 			if (slot == NULL)
 				continue;
 			close_control(slot);
-			spare_close_link(&slot->link);
+			link_discard(&slot->link);
 			event_free(slot->timer);
 			free(slot);
 		}

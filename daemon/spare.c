@@ -22,12 +22,11 @@ spare_main(const struct birth *birth)
 	poll(&control, 1, -1);
 	if (frame_recv(birth->control, &in, &why) < 0)
 		return EXIT_SUCCESS; /* end of file: it is not needed */
-	if (in.type != MSG_ASSIGN || in.fd_count != 2)
+	if (in.type != MSG_ASSIGN || in.fd_count < 2)
 		return EXIT_FAILURE;
 	const struct assign_body *assign = in.body;
 	worker.pool = assign->pool;
 	worker.slot = assign->slot;
-	worker.link_memfd = in.fds[0];
-	worker.link_bell = in.fds[1];
+	link_fds_from(&worker.link, false, in.fds, in.fd_count);
 	return worker_main(&worker);
 }

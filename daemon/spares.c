@@ -10,39 +10,11 @@
 
 #include "daemon/log.h"
 #include "daemon/supervisor.h"
-#include "shm/segment.h"
 
 #define REFILL_US      2000
 #define SPARE_AGAIN_US 1000000 /* after a spare that died unused */
 
 /* ---- links ---- */
-
-static int
-make_link(struct link_fds *ret)
-{
-	struct link_fds l = { -1, -1 };
-	int r = segment_create("pyprep-link", link_footprint(), &l.memfd);
-
-	if (r < 0)
-		return r;
-	l.bell = bell_create();
-	if (l.bell < 0) {
-		close(l.memfd);
-		return l.bell;
-	}
-	*ret = l;
-	return 0;
-}
-
-void
-spare_close_link(struct link_fds *l)
-{
-	if (l->memfd >= 0)
-		close(l->memfd);
-	if (l->bell >= 0)
-		close(l->bell);
-	*l = (struct link_fds){ -1, -1 };
-}
 
 static void
 refill_later(struct supervisor *s, uint64_t us)
@@ -55,11 +27,11 @@ refill_later(struct supervisor *s, uint64_t us)
 }
 
 int
-spare_link(struct supervisor *s, struct link_fds *ret)
+spare_link(struct supervisor *s, enum link_way way, struct link_fds *ret)
 {
 	refill_later(s, REFILL_US);
-	if (s->spare_count == 0)
-		return make_link(ret);
+	if (way != LINK_RING || s->spare_count == 0)
+		return link_create(way, s->runtime_dir, ret);
 	*ret = s->spares[--s->spare_count];
 	return 0;
 }
@@ -71,7 +43,8 @@ make_spare(struct supervisor *s)
 {
 	struct birth birth = s->birth;
 
-	birth.listener = birth.link_memfd = birth.link_bell = -1;
+	birth.listener = -1;
+	birth.link = (struct link_fds)LINK_NO_FDS;
 	pid_t pid = spawn(ROLE_SPARE, &birth, &s->spare_control);
 	if (pid < 0)
 		log_warn("cannot fork a spare worker: %s; the next death costs a fork",
@@ -105,12 +78,13 @@ spare_assign(struct slot *slot)
 	struct supervisor *s = slot->pool->supervisor;
 	struct assign_body assign = { .pool = (uint16_t)slot->pool->index,
 				      .slot = (uint16_t)slot->number };
-	int fds[] = { slot->link.memfd, slot->link.bell };
+	int fds[FRAME_FDS_MAX];
+	int count = link_fds_for(&slot->link, false, fds);
 	pid_t pid = s->spare_pid;
 
 	if (pid == 0)
 		return 0;
-	if (frame_send(s->spare_control, MSG_ASSIGN, &assign, NULL, 0, fds, 2) < 0) {
+	if (frame_send(s->spare_control, MSG_ASSIGN, &assign, NULL, 0, fds, count) < 0) {
 		forget_spare(s); /* dead, and not reaped yet */
 		return 0;
 	}
@@ -149,7 +123,8 @@ on_refill(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	while (s->spare_count < SPARE_LINKS && make_link(&s->spares[s->spare_count]) == 0)
+	while (s->spare_count < SPARE_LINKS &&
+	       link_create(LINK_RING, s->runtime_dir, &s->spares[s->spare_count]) == 0)
 		s->spare_count++;
 	if (s->spare_pid == 0)
 		make_spare(s);
@@ -180,6 +155,6 @@ spares_close(struct supervisor *s)
 {
 	forget_spare(s);
 	while (s->spare_count > 0)
-		spare_close_link(&s->spares[--s->spare_count]);
+		link_discard(&s->spares[--s->spare_count]);
 	event_free(s->refill);
 }

@@ -69,8 +69,9 @@ reset_signals(void)
 static _Noreturn void
 be_child(enum role role, const struct birth *birth, pid_t supervisor)
 {
-	int keep[] = { birth->control,    birth->broker_bell, birth->listener,
-		       birth->link_memfd, birth->link_bell };
+	int keep[] = { birth->control,       birth->broker_bell, birth->listener,
+		       birth->link.memfd,    birth->link.bell,   birth->link.worker[0],
+		       birth->link.worker[1] };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != supervisor)

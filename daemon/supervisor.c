@@ -157,7 +157,7 @@ start_broker(struct supervisor *s)
 {
 	struct birth birth = s->birth;
 
-	birth.link_memfd = birth.link_bell = -1;
+	birth.link = (struct link_fds)LINK_NO_FDS;
 	atomic_fetch_add(&s->board->broker_generation, 1);
 	pid_t pid = spawn(ROLE_BROKER, &birth, &s->broker_control);
 	if (pid < 0) {
@@ -502,6 +502,7 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 	title_set("pyprepd: supervisor");
 	s->config = config;
 	s->config_path = config_path;
+	s->runtime_dir = runtime_dir;
 	s->broker_control = -1;
 	s->birth = (struct birth){ .config = config, .state_dir = state_dir };
 	STAILQ_INIT(&s->outbox);

@@ -34,10 +34,6 @@
  */
 enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_STOPPING, SLOT_BACKOFF, SLOT_FAILED };
 
-struct link_fds {
-	int memfd, bell;
-};
-
 struct supervisor;
 struct pool_slots;
 
@@ -75,7 +71,7 @@ struct pool_slots {
 struct letter {
 	STAILQ_ENTRY(letter) link;
 	unsigned type;
-	int fds[2];
+	int fds[FRAME_FDS_MAX];
 	int fd_count;
 	size_t length;
 	unsigned char body[64];
@@ -86,6 +82,7 @@ struct letter {
 struct supervisor {
 	struct config *config;
 	const char *config_path;
+	const char *runtime_dir;
 	struct event_base *base;
 	struct board *board;
 	struct birth birth; /* what children are given */
@@ -102,7 +99,7 @@ struct supervisor {
 	unsigned spare_count;
 	pid_t spare_pid; /* a worker without a slot (spare.c); 0: none */
 	int spare_control;
-	pid_t spare_ended; /* killed by us, not reaped yet */
+	pid_t spare_ended;    /* killed by us, not reaped yet */
 	struct event *refill; /* make spares when nothing else is to do */
 	struct event *watchdog, *deadline;
 	struct event *signals[4]; /* CHLD TERM INT HUP */
@@ -137,8 +134,8 @@ int spares_open(struct supervisor *s); /* 0, or -1: no memory */
 void spares_begin(struct supervisor *s);
 void spares_stop(struct supervisor *s);
 void spares_close(struct supervisor *s);
-int spare_link(struct supervisor *s, struct link_fds *ret); /* 0 or -errno */
-void spare_close_link(struct link_fds *l);
+/* One that is kept ready if the way is the ring's, or a new one.  0 or -errno. */
+int spare_link(struct supervisor *s, enum link_way way, struct link_fds *ret);
 /* Make the spare worker this slot's: its pid and slot->control; 0: there is none. */
 pid_t spare_assign(struct slot *slot);
 bool spare_reaped(struct supervisor *s, pid_t pid); /* true: it was the spare */

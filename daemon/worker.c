@@ -16,7 +16,6 @@
 #include "daemon/roles.h"
 #include "daemon/title.h"
 #include "ipc/message.h"
-#include "shm/segment.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
@@ -47,7 +46,7 @@ worker_main(const struct birth *birth)
 	const struct pool_config *pool = &birth->config->pools[birth->pool];
 	struct worker w = { .pool = pool, .slot = birth->slot, .control = birth->control };
 	char role[64];
-	void *base;
+	struct link_shared *shared;
 
 	snprintf(role, sizeof(role), "worker %s/%u", pool->name, birth->slot);
 	title_set("pyprepd: %s", role);
@@ -55,9 +54,9 @@ worker_main(const struct birth *birth)
 	(void)sched_getaffinity(0, sizeof(w.usable), &w.usable);
 	int r = limit_memory(pool);
 	if (r == 0)
-		r = segment_map(birth->link_memfd, link_footprint(), &base);
+		r = link_map(birth->link.memfd, &shared);
 	if (r == 0)
-		r = link_worker_attach(&w.link, base, birth->board, birth->link_bell,
+		r = link_worker_attach(&w.link, shared, birth->board, &birth->link,
 				       birth->broker_bell);
 	if (r == 0)
 		r = say_ready(birth->control);
@@ -66,8 +65,9 @@ worker_main(const struct birth *birth)
 			  strerror(-r));
 		return EXIT_FAILURE;
 	}
-	close(birth->link_memfd);
+	close(birth->link.memfd);
 	int status = pool->executor->run(&w);
+	link_worker_detach(&w.link);
 	CHECK_LEAKS();
 	return status;
 }

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
-#include "shm/segment.h"
 
 _Static_assert(LINK_TICKETS <= 1u << TICKET_INDEX_BITS, "a ticket's name holds its index");
 
@@ -18,41 +17,26 @@ word_of(uint64_t generation, enum ticket_state state)
 	return generation << 2 | state;
 }
 
-static unsigned char *
-request_ring(struct link_shared *shared)
-{
-	return shared->rings;
-}
-
-static unsigned char *
-result_ring(struct link_shared *shared)
-{
-	return shared->rings + ring_footprint(LINK_REQUEST_BYTES);
-}
-
-size_t
-link_footprint(void)
-{
-	return sizeof(struct link_shared) + ring_footprint(LINK_REQUEST_BYTES) +
-	       ring_footprint(LINK_RESULT_BYTES);
-}
-
 /* ---- the worker's side ---- */
 
 int
-link_worker_attach(struct link_worker *l, void *base, struct board *board, int bell,
-		   int broker_bell)
+link_worker_attach(struct link_worker *l, struct link_shared *shared, struct board *board,
+		   const struct link_fds *fds, int broker_bell)
 {
 	*l = (struct link_worker){
-		.shared = base,
+		.shared = shared,
 		.board = board,
-		.bell = bell,
+		.bell = fds->bell,
 		.broker_bell = broker_bell,
 	};
-	int r = ring_attach_consumer(&l->requests, request_ring(base), LINK_REQUEST_BYTES);
-	if (r == 0)
-		r = ring_attach_producer(&l->results, result_ring(base), LINK_RESULT_BYTES);
-	return r;
+	return link_rows[shared->way].open(shared, fds, false, &l->requests, &l->results);
+}
+
+void
+link_worker_detach(struct link_worker *l)
+{
+	stage_close(&l->requests);
+	stage_close(&l->results);
 }
 
 static void
@@ -89,18 +73,23 @@ link_next(struct link_worker *l)
 {
 	const struct ring_record *record;
 
-	while ((record = ring_peek(&l->requests)) != NULL) {
+	while ((record = end_peek(&l->requests)) != NULL) {
 		if (record->type != MSG_RUN || link_claim(l, (const void *)record->body))
 			return record;
-		ring_release(&l->requests, record);
+		end_release(&l->requests, record);
 	}
 	return NULL;
 }
 
-void
-link_release(struct link_worker *l, const struct ring_record *record)
+bool
+link_ask_room(struct link_worker *l, uint32_t length)
 {
-	ring_release(&l->requests, record);
+	if (link_has_room(l, length))
+		return true;
+	atomic_store(&l->shared->worker_wants_room, 1);
+	atomic_thread_fence(memory_order_seq_cst);
+	wake_broker(l);
+	return link_has_room(l, length);
 }
 
 /* Sleep until the broker has made room.  The flag is looked at by the broker after it
@@ -109,19 +98,17 @@ static void
 wait_for_room(struct link_worker *l, uint32_t length)
 {
 	for (int i = 0; i < WAKE_LOOKS; i++) {
-		if (ring_has_room(&l->results, length))
+		if (link_has_room(l, length))
 			return;
 		sched_yield();
 	}
-	while (!ring_has_room(&l->results, length)) {
-		atomic_store(&l->shared->worker_wants_room, 1);
-		atomic_thread_fence(memory_order_seq_cst);
-		wake_broker(l);
-		if (ring_has_room(&l->results, length))
-			break;
-		struct pollfd p = { .fd = l->bell, .events = POLLIN };
+	while (!link_ask_room(l, length)) {
+		struct pollfd p[2] = {
+			{ .fd = l->bell, .events = POLLIN },
+			{ .fd = l->results.fd, .events = POLLIN },
+		};
 		/* Another thread of this worker may clear the bell first: look again soon. */
-		poll(&p, 1, 10);
+		poll(p, 2, 10);
 		bell_clear(l->bell);
 	}
 	atomic_store(&l->shared->worker_wants_room, 0);
@@ -132,15 +119,22 @@ link_reserve(struct link_worker *l, unsigned type, uint32_t length)
 {
 	void *place;
 
-	while ((place = ring_reserve(&l->results, type, length)) == NULL)
+	while ((place = end_reserve(&l->results, type, length)) == NULL)
 		wait_for_room(l, length);
 	return place;
+}
+
+static void
+publish(struct link_worker *l, uint32_t length)
+{
+	while (end_commit(&l->results, length) < 0)
+		wait_for_room(l, length);
 }
 
 void
 link_publish(struct link_worker *l, uint32_t length)
 {
-	ring_commit(&l->results, length);
+	publish(l, length);
 	wake_broker(l);
 }
 
@@ -156,7 +150,8 @@ link_finish(struct link_worker *l, const struct result_body *body, const void *r
 {
 	const uint32_t tail_max = LINK_RESULT_BYTES / 4;
 	uint32_t result_length = cut(body->outcome.result_length, tail_max);
-	uint32_t message_length = cut(body->outcome.message_length, tail_max);
+	uint32_t message_length = cut(body->outcome.message_length,
+				      LINK_BODY_MAX - (uint32_t)sizeof(*body) - result_length);
 	uint32_t length = (uint32_t)sizeof(*body) + result_length + message_length;
 	struct result_body *place = link_reserve(l, MSG_RESULT, length);
 
@@ -168,7 +163,7 @@ link_finish(struct link_worker *l, const struct result_body *body, const void *r
 		memcpy(tail, result, result_length);
 	if (message_length > 0)
 		memcpy(tail + result_length, message, message_length);
-	ring_commit(&l->results, length);
+	publish(l, length);
 
 	struct ticket *t = &l->shared->tickets[ticket_index(body->ticket) % LINK_TICKETS];
 	uint64_t generation = ticket_generation(body->ticket);
@@ -183,29 +178,30 @@ int
 link_wait(struct link_worker *l, int other_fd)
 {
 	for (int i = 0; i < WAKE_LOOKS; i++) {
-		if (!ring_is_empty(&l->requests))
+		if (link_has_request(l))
 			return 1;
 		sched_yield();
 	}
 	for (;;) {
 		wake_arm(&l->shared->worker);
-		if (!ring_is_empty(&l->requests)) {
+		if (link_has_request(l)) {
 			wake_disarm(&l->shared->worker);
 			return 1;
 		}
-		struct pollfd p[2] = {
+		struct pollfd p[3] = {
 			{ .fd = l->bell, .events = POLLIN },
 			{ .fd = other_fd, .events = POLLIN },
+			{ .fd = l->requests.fd, .events = POLLIN },
 		};
-		int n = poll(p, other_fd < 0 ? 1 : 2, -1);
+		int n = poll(p, l->requests.fd < 0 ? 2 : 3, -1);
 		wake_disarm(&l->shared->worker);
 		if (n < 0)
 			return -EINTR;
 		if (p[0].revents != 0)
 			bell_clear(l->bell);
-		if (!ring_is_empty(&l->requests))
+		if (link_has_request(l))
 			return 1;
-		if (other_fd >= 0 && p[1].revents != 0)
+		if (p[1].revents != 0)
 			return 0;
 	}
 }
@@ -213,22 +209,20 @@ link_wait(struct link_worker *l, int other_fd)
 /* ---- the broker's side ---- */
 
 int
-link_broker_attach(struct link_broker *l, int memfd, int bell)
+link_broker_attach(struct link_broker *l, const struct link_fds *fds)
 {
-	void *base;
-	int r = segment_map(memfd, link_footprint(), &base);
+	struct link_shared *shared;
+	int r = link_map(fds->memfd, &shared);
 	if (r < 0)
 		return r;
 
-	l->shared = base;
-	r = ring_attach_producer(&l->requests, request_ring(base), LINK_REQUEST_BYTES);
-	if (r == 0)
-		r = ring_attach_consumer(&l->results, result_ring(base), LINK_RESULT_BYTES);
+	r = link_rows[shared->way].open(shared, fds, true, &l->requests, &l->results);
 	if (r < 0) {
-		segment_unmap(base, link_footprint());
+		link_unmap(shared);
 		return r;
 	}
-	l->bell = bell;
+	l->shared = shared;
+	l->bell = fds->bell;
 	l->free_count = 0;
 	for (uint32_t i = LINK_TICKETS; i-- > 0;)
 		if (link_is_fresh(l) || ticket_state(&l->shared->tickets[i]) == TICKET_FREE)
@@ -239,36 +233,49 @@ link_broker_attach(struct link_broker *l, int memfd, int bell)
 bool
 link_is_fresh(const struct link_broker *l)
 {
-	return l->requests.mine == 0;
+	if (l->requests.carrier == NULL)
+		return l->requests.ring.mine == 0;
+	return atomic_load_explicit(&l->shared->used, memory_order_relaxed) == 0;
 }
 
 void
 link_broker_detach(struct link_broker *l)
 {
-	segment_unmap(l->shared, link_footprint());
+	stage_close(&l->requests);
+	stage_close(&l->results);
+	link_unmap(l->shared);
 	if (l->bell >= 0)
 		close(l->bell);
 	l->shared = NULL;
 	l->bell = -1;
 }
 
+/* There was no room after all: the ticket is free again. */
+static int
+never_sent(struct link_broker *l, uint32_t index, uint64_t generation)
+{
+	atomic_store_explicit(&l->shared->tickets[index].word, word_of(generation, TICKET_FREE),
+			      memory_order_relaxed);
+	l->free_list[l->free_count++] = (uint16_t)index;
+	return -EAGAIN;
+}
+
 int
-link_send_run(struct link_broker *l, struct run_body *body, const void *args,
-	      uint32_t args_length, const void *context, uint32_t context_length)
+link_send_run(struct link_broker *l, struct run_body *body, const void *args, uint32_t args_length,
+	      const void *context, uint32_t context_length)
 {
 	uint32_t length = (uint32_t)sizeof(*body) + args_length + context_length;
-	if (length > ring_body_max(LINK_REQUEST_BYTES))
+	if (length > LINK_BODY_MAX)
 		return -EMSGSIZE;
 	if (l->free_count == 0)
 		return -EAGAIN;
-	struct run_body *place = ring_reserve(&l->requests, MSG_RUN, length);
+	struct run_body *place = end_reserve(&l->requests, MSG_RUN, length);
 	if (place == NULL)
 		return -EAGAIN;
 
 	uint32_t index = l->free_list[--l->free_count];
 	struct ticket *t = &l->shared->tickets[index];
-	uint64_t generation =
-		(atomic_load_explicit(&t->word, memory_order_relaxed) >> 2) + 1;
+	uint64_t generation = (atomic_load_explicit(&t->word, memory_order_relaxed) >> 2) + 1;
 	body->ticket = ticket_name(index, generation);
 	body->args_length = args_length;
 	body->context_length = context_length;
@@ -278,24 +285,26 @@ link_send_run(struct link_broker *l, struct run_body *body, const void *args,
 		memcpy(tail, args, args_length);
 	if (context_length > 0)
 		memcpy(tail + args_length, context, context_length);
+	if (l->requests.carrier != NULL)
+		atomic_store_explicit(&l->shared->used, 1, memory_order_relaxed);
 	atomic_store_explicit(&t->claimed_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->id, body->id, memory_order_relaxed);
 	atomic_store_explicit(&t->deadline_span_ns, body->timeout_ns, memory_order_relaxed);
 	atomic_store_explicit(&t->word, word_of(generation, TICKET_READY), memory_order_release);
-	ring_commit(&l->requests, length);
+	if (end_commit(&l->requests, length) < 0)
+		return never_sent(l, index, generation);
 	return (int)index;
 }
 
 int
 link_send_stop(struct link_broker *l, uint32_t index, enum job_cause reason)
 {
-	struct stop_body *place = ring_reserve(&l->requests, MSG_STOP, sizeof(*place));
+	struct stop_body *place = end_reserve(&l->requests, MSG_STOP, sizeof(*place));
 	if (place == NULL)
 		return -EAGAIN;
 	uint64_t word = atomic_load(&l->shared->tickets[index].word);
 	*place = (struct stop_body){ .ticket = ticket_name(index, word >> 2), .reason = reason };
-	ring_commit(&l->requests, sizeof(*place));
-	return 0;
+	return end_commit(&l->requests, sizeof(*place));
 }
 
 void

@@ -30,7 +30,8 @@ struct loop {
 	struct worker *w;
 	struct event_base *base;
 	struct event *bell, *control;
-	bool stopping; /* the supervisor's order */
+	struct event *requests; /* NULL: the bell alone tells of them */
+	bool stopping;          /* the supervisor's order */
 	unsigned limit, running;
 	struct job *waiting, **waiting_end; /* beyond the limit; not claimed yet */
 	struct job *jobs[LINK_TICKETS];     /* by ticket index, while they run */
@@ -189,7 +190,7 @@ take_requests(struct loop *loop)
 	const struct ring_record *record;
 	bool any = false;
 
-	while ((record = ring_peek(&l->requests)) != NULL) {
+	while ((record = link_peek(l)) != NULL) {
 		if (record->type == MSG_RUN)
 			accept_run(loop, (const void *)record->body);
 		else if (record->type == MSG_STOP)
@@ -210,7 +211,7 @@ look(struct loop *loop)
 	uint64_t until = loop->running > 0 ? clock_now() + LOOK_NS : UINT64_MAX;
 
 	for (int i = 0; i < WAKE_LOOKS; i++) {
-		if (!ring_is_empty(&loop->w->link.requests))
+		if (link_has_request(&loop->w->link))
 			return true;
 		if (until != UINT64_MAX && clock_now() >= until)
 			return false;
@@ -225,7 +226,7 @@ sleep_until_event(struct loop *loop)
 	struct link_worker *l = &loop->w->link;
 
 	wake_arm(&l->shared->worker);
-	if (ring_is_empty(&l->requests))
+	if (!link_has_request(l))
 		event_base_loop(loop->base, EVLOOP_ONCE);
 	wake_disarm(&l->shared->worker);
 }
@@ -236,6 +237,15 @@ bell_rang(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	(void)arg;
 	bell_clear(fd);
+}
+
+/* It is looked at before the next sleep. */
+static void
+requests_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
 }
 
 static void
@@ -276,9 +286,23 @@ loop_free(struct loop *loop)
 		event_free(loop->bell);
 	if (loop->control != NULL)
 		event_free(loop->control);
+	if (loop->requests != NULL)
+		event_free(loop->requests);
 	if (loop->base != NULL)
 		event_base_free(loop->base);
 	free(loop);
+}
+
+/* Some ways have a descriptor of their own for requests. */
+static bool
+watch_requests(struct loop *loop)
+{
+	int fd = link_request_fd(&loop->w->link);
+
+	if (fd < 0)
+		return true;
+	loop->requests = event_new(loop->base, fd, EV_READ | EV_PERSIST, requests_readable, loop);
+	return loop->requests != NULL && event_add(loop->requests, NULL) == 0;
 }
 
 static struct loop *
@@ -297,7 +321,7 @@ loop_new(struct worker *w)
 		loop->control = event_new(loop->base, w->control, flags, control_readable, loop);
 	}
 	if (loop->bell != NULL && loop->control != NULL && event_add(loop->bell, NULL) == 0 &&
-	    event_add(loop->control, NULL) == 0)
+	    event_add(loop->control, NULL) == 0 && watch_requests(loop))
 		return loop;
 	loop_free(loop);
 	return NULL;

@@ -28,18 +28,6 @@ output_close(struct output *o)
 	o->fd = -1;
 }
 
-bool
-output_room(struct link_worker *l, uint32_t length)
-{
-	if (ring_has_room(&l->results, length))
-		return true;
-	atomic_store(&l->shared->worker_wants_room, 1);
-	atomic_thread_fence(memory_order_seq_cst);
-	if (wake_needed(&l->board->broker))
-		bell_ring(l->broker_bell);
-	return ring_has_room(&l->results, length);
-}
-
 static uint32_t
 chunk(const struct output *o)
 {
@@ -49,7 +37,7 @@ chunk(const struct output *o)
 bool
 output_has_room(const struct output *o, struct link_worker *l)
 {
-	return o->left == 0 || output_room(l, (uint32_t)sizeof(struct output_body) + chunk(o));
+	return o->left == 0 || link_ask_room(l, (uint32_t)sizeof(struct output_body) + chunk(o));
 }
 
 static ssize_t

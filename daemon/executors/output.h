@@ -1,9 +1,9 @@
 /*
- * output.h - what a command writes: from its pipe into the result ring, in place.
+ * output.h - what a command writes: from its pipe into the link, in place.
  *
  * Each of stdout and stderr has a pipe.  Up to `left` bytes go to the broker while the command
  * runs, as MSG_RUN_OUTPUT records; the rest is read and dropped, so that the command does not
- * block on it.  Nothing here waits: when the ring is full the pipe is left alone until the broker
+ * block on it.  Nothing here waits: when the link is full the pipe is left alone until the broker
  * has drained, and a command that writes faster waits as for any slow reader.
  */
 #ifndef PYPREP_DAEMON_EXECUTORS_OUTPUT_H
@@ -36,8 +36,5 @@ void output_move(struct output *o, struct link_worker *l, uint64_t ticket, int d
 
 /* Bytes in the pipe now.  When all writers are dead that is all there will be. */
 uint32_t output_waiting(const struct output *o);
-
-/* Has the result ring room for a body of `length`?  If not, the bell rings when it has. */
-bool output_room(struct link_worker *l, uint32_t length);
 
 #endif

@@ -32,7 +32,7 @@ struct program {
 	char *const *envp;
 	const char *cwd;
 	mode_t umask;
-	const cpu_set_t *cpus; /* where it may run; NULL: as we */
+	const cpu_set_t *cpus;         /* where it may run; NULL: as we */
 	int stdio[3];                  /* above 2 */
 	const struct account *account; /* become it; NULL: stay who we are */
 };

@@ -2,7 +2,7 @@
  * thread.c - the thread executor: jobs on several threads of one worker.
  *
  * One thread at a time leads: it alone holds `take`, waits for requests and reads the
- * request ring.  It copies a request out, lets the next thread lead, and runs it.  Results are
+ * requests.  It copies a request out, lets the next thread lead, and runs it.  Results are
  * written one at a time under `publish`.  So each ring has one user at any moment, and
  * nobody hands a job from thread to thread.
  */
@@ -25,7 +25,7 @@ struct crew {
 struct hand {
 	struct crew *crew;
 	pthread_t thread;
-	struct run_body *request; /* copied out of the ring; room for the longest */
+	struct run_body *request; /* copied out of the link; room for the longest */
 };
 
 /* Lead until there is a job for this thread.  false: the worker stops. */
@@ -86,7 +86,7 @@ static bool
 start(struct hand *hand, struct crew *crew)
 {
 	hand->crew = crew;
-	hand->request = malloc(ring_body_max(LINK_REQUEST_BYTES));
+	hand->request = malloc(LINK_BODY_MAX);
 	if (hand->request == NULL)
 		return false;
 	return pthread_create(&hand->thread, NULL, work, hand) == 0;

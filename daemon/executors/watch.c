@@ -214,7 +214,7 @@ watch_requests(struct runner *r, struct run *c)
 	struct link_worker *l = &r->worker->link;
 	const struct ring_record *record;
 
-	while ((record = ring_peek(&l->requests)) != NULL) {
+	while ((record = link_peek(l)) != NULL) {
 		const void *body = record->body;
 		if (record->type == MSG_RUN) {
 			int e = aside_push(&r->aside, body, record->length);
@@ -234,12 +234,13 @@ watch_room(struct runner *r, uint32_t length)
 {
 	struct link_worker *l = &r->worker->link;
 
-	while (!output_room(l, length)) {
-		struct pollfd p[2] = {
+	while (!link_ask_room(l, length)) {
+		struct pollfd p[3] = {
 			{ .fd = r->signals, .events = POLLIN },
 			{ .fd = l->bell, .events = POLLIN },
+			{ .fd = link_room_fd(l), .events = POLLIN },
 		};
-		poll(p, 2, -1);
+		poll(p, 3, -1);
 		if (p[0].revents != 0)
 			take_signals(r);
 		if (p[1].revents != 0)
@@ -249,7 +250,15 @@ watch_room(struct runner *r, uint32_t length)
 
 /* ---- waiting ---- */
 
-enum { AT_SIGNALS, AT_BELL, AT_CONTROL, AT_OUTPUTS, AT_COUNT = AT_OUTPUTS + 2 };
+enum {
+	AT_SIGNALS,
+	AT_BELL,
+	AT_REQUESTS,
+	AT_ROOM,
+	AT_CONTROL,
+	AT_OUTPUTS,
+	AT_COUNT = AT_OUTPUTS + 2
+};
 
 static int
 timeout_ms(const struct run *c)
@@ -269,11 +278,13 @@ sleep_on(struct run *c, struct pollfd *p)
 
 	for (int i = 0; i < 2; i++) {
 		struct output *o = &c->outputs[i];
-		if (o->fd < 0 || !output_has_room(o, l))
-			p[AT_OUTPUTS + i].fd = -1;
+		if (o->fd < 0 || output_has_room(o, l))
+			continue;
+		p[AT_OUTPUTS + i].fd = -1;
+		p[AT_ROOM].fd = link_room_fd(l);
 	}
 	wake_arm(&l->shared->worker);
-	if (ring_is_empty(&l->requests) && poll(p, AT_COUNT, timeout_ms(c)) < 0)
+	if (!link_has_request(l) && poll(p, AT_COUNT, timeout_ms(c)) < 0)
 		for (int i = 0; i < AT_COUNT; i++)
 			p[i].revents = 0;
 	wake_disarm(&l->shared->worker);
@@ -303,6 +314,8 @@ wait_for_something(struct run *c)
 	struct pollfd p[AT_COUNT] = {
 		[AT_SIGNALS] = { .fd = r->signals, .events = POLLIN },
 		[AT_BELL] = { .fd = l->bell, .events = POLLIN },
+		[AT_REQUESTS] = { .fd = link_request_fd(l), .events = POLLIN },
+		[AT_ROOM] = { .fd = -1, .events = POLLIN },
 		/* Once is enough: it stays readable. */
 		[AT_CONTROL] = { .fd = r->ordered_out ? -1 : r->worker->control, .events = POLLIN },
 		[AT_OUTPUTS] = { .fd = c->outputs[0].fd, .events = POLLIN },

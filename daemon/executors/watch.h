@@ -57,11 +57,11 @@ struct run {
  * has been handed on. */
 void watch(struct run *c);
 
-/* Empty the request ring: a MSG_RUN goes to the backlog, a MSG_STOP ends `c` if it is meant
+/* Take all requests: a MSG_RUN goes to the backlog, a MSG_STOP ends `c` if it is meant
  * (NULL: no command runs). */
 void watch_requests(struct runner *r, struct run *c);
 
-/* Wait until the result ring has room for a body of `length`. */
+/* Wait until the results have room for a body of `length`. */
 void watch_room(struct runner *r, uint32_t length);
 
 #endif

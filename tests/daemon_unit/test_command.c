@@ -21,7 +21,6 @@
 #include "daemon/executors/tree.h"
 #include "ipc/clock.h"
 #include "ipc/link.h"
-#include "shm/segment.h"
 
 #define OUTPUT_MAX (256u * 1024)
 #define PATIENCE   (10 * NS_PER_S)
@@ -42,16 +41,16 @@ static struct {
 } got;
 
 static void
-worker_process(int memfd, int bell, int control_end)
+worker_process(const struct link_fds *fds, int control_end)
 {
 	struct worker w = { .pool = &pool, .control = control_end };
-	void *base;
+	struct link_shared *shared;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
-	if (segment_map(memfd, link_footprint(), &base) < 0 ||
-	    link_worker_attach(&w.link, base, board, bell, broker_bell) < 0)
+	if (link_map(fds->memfd, &shared) < 0 ||
+	    link_worker_attach(&w.link, shared, board, fds, broker_bell) < 0)
 		_exit(99);
 	_exit(command_run(&w));
 }
@@ -59,25 +58,26 @@ worker_process(int memfd, int bell, int control_end)
 static void
 start_worker(void)
 {
-	int memfd, pair[2];
+	struct link_fds fds;
+	int pair[2];
 
 	pool.grace_ns = pool.grace_ns != 0 ? pool.grace_ns : 200 * NS_PER_MS;
 	pool.output_cap = pool.output_cap != 0 ? pool.output_cap : OUTPUT_MAX;
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	cr_assert_neq(board, MAP_FAILED);
-	cr_assert_eq(segment_create("test", link_footprint(), &memfd), 0);
+	cr_assert_eq(link_create(LINK_RING, "/nowhere", &fds), 0);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	broker_bell = bell_create();
-	int bell = bell_create();
-	cr_assert_eq(link_broker_attach(&broker, memfd, bell), 0);
+	cr_assert_eq(link_broker_attach(&broker, &fds), 0);
 	worker = fork();
 	if (worker == 0) {
 		close(pair[0]);
-		worker_process(memfd, bell, pair[1]);
+		worker_process(&fds, pair[1]);
 	}
 	close(pair[1]);
-	close(memfd);
+	fds.bell = -1; /* the broker's now */
+	link_discard(&fds);
 	control = pair[0];
 }
 
@@ -149,16 +149,16 @@ receive(uint32_t wanted)
 	while (got.result.ticket == 0 && (wanted == 0 || got.length[0] < wanted)) {
 		cr_assert_lt(clock_now(), end, "no answer; stdout so far: %s", got.out[0]);
 		wake_arm(&board->broker);
-		if (ring_is_empty(&broker.results)) {
+		if (!link_has_result(&broker)) {
 			struct pollfd p = { .fd = broker_bell, .events = POLLIN };
 			poll(&p, 1, 100);
 			bell_clear(broker_bell);
 		}
 		wake_disarm(&board->broker);
 		const struct ring_record *record;
-		while ((record = ring_peek(&broker.results)) != NULL) {
+		while ((record = link_result(&broker)) != NULL) {
 			take_record(record);
-			ring_release(&broker.results, record);
+			link_result_release(&broker, record);
 		}
 		link_drained(&broker);
 	}
@@ -306,7 +306,7 @@ Test(command, a_full_ring_holds_the_command_and_not_the_worker, .init = set_larg
 {
 	uint32_t index = send_shell("exec head -c 2000000 /dev/zero");
 	uint64_t end = clock_now() + PATIENCE;
-	while (ring_used(broker.results.shared) < LINK_RESULT_BYTES - 2 * 17000) {
+	while (ring_used(broker.results.ring.shared) < LINK_RESULT_BYTES - 2 * 17000) {
 		cr_assert_lt(clock_now(), end);
 		usleep(1000);
 	}
@@ -322,10 +322,10 @@ Test(command, a_full_ring_holds_the_command_and_not_the_worker, .init = set_larg
 	while (got.result.ticket == 0) {
 		cr_assert_lt(clock_now(), end);
 		const struct ring_record *record;
-		while ((record = ring_peek(&broker.results)) != NULL) {
+		while ((record = link_result(&broker)) != NULL) {
 			got.length[0] = 0;
 			take_record(record);
-			ring_release(&broker.results, record);
+			link_result_release(&broker, record);
 		}
 		link_drained(&broker);
 		usleep(1000);
@@ -399,9 +399,9 @@ Test(command, a_stop_for_another_job_is_ignored)
 {
 	run_shell("echo first");
 	uint32_t index = send_shell("echo up; sleep 0.2; exit 5");
-	struct stop_body *place = ring_reserve(&broker.requests, MSG_STOP, sizeof(*place));
+	struct stop_body *place = ring_reserve(&broker.requests.ring, MSG_STOP, sizeof(*place));
 	*place = (struct stop_body){ .ticket = 1, .reason = CAUSE_CANCELLED };
-	ring_commit(&broker.requests, sizeof(*place));
+	ring_commit(&broker.requests.ring, sizeof(*place));
 	link_wake(&broker);
 	receive(0);
 	link_free_ticket(&broker, index);

@@ -19,7 +19,6 @@
 #include "daemon/config.h"
 #include "daemon/executor.h"
 #include "ipc/clock.h"
-#include "shm/segment.h"
 
 #define PATIENCE (20 * NS_PER_S)
 
@@ -41,14 +40,14 @@ static struct {
 } got;
 
 static void
-worker_process(int memfd, int bell, int control_end)
+worker_process(const struct link_fds *fds, int control_end)
 {
 	struct worker w = { .pool = &pool, .control = control_end };
-	void *base;
+	struct link_shared *shared;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (segment_map(memfd, link_footprint(), &base) < 0 ||
-	    link_worker_attach(&w.link, base, board, bell, broker_bell) < 0)
+	if (link_map(fds->memfd, &shared) < 0 ||
+	    link_worker_attach(&w.link, shared, board, fds, broker_bell) < 0)
 		_exit(99);
 	_exit(pool.executor->run(&w));
 }
@@ -56,7 +55,8 @@ worker_process(int memfd, int bell, int control_end)
 static void
 start_worker(const char *executor, unsigned concurrency)
 {
-	int memfd, pair[2];
+	struct link_fds fds;
+	int pair[2];
 
 	memset(&got, 0, sizeof(got));
 	pool.executor = executor_by_name(executor);
@@ -65,18 +65,18 @@ start_worker(const char *executor, unsigned concurrency)
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	cr_assert_neq(board, MAP_FAILED);
-	cr_assert_eq(segment_create("test", link_footprint(), &memfd), 0);
+	cr_assert_eq(link_create(LINK_RING, "/nowhere", &fds), 0);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	broker_bell = bell_create();
-	int bell = bell_create();
-	cr_assert_eq(link_broker_attach(&broker, memfd, bell), 0);
+	cr_assert_eq(link_broker_attach(&broker, &fds), 0);
 	worker = fork();
 	if (worker == 0) {
 		close(pair[0]);
-		worker_process(memfd, bell, pair[1]);
+		worker_process(&fds, pair[1]);
 	}
 	close(pair[1]);
-	close(memfd);
+	fds.bell = -1; /* the broker's now */
+	link_discard(&fds);
 	control = pair[0];
 }
 
@@ -160,12 +160,12 @@ drain(void)
 {
 	const struct ring_record *record;
 
-	while ((record = ring_peek(&broker.results)) != NULL) {
+	while ((record = link_result(&broker)) != NULL) {
 		if (record->type == MSG_RESULT)
 			take_result((const void *)record->body);
 		else if (record->type == MSG_RUN_ITEMS)
 			take_items((const void *)record->body);
-		ring_release(&broker.results, record);
+		link_result_release(&broker, record);
 	}
 	link_drained(&broker);
 }
@@ -180,7 +180,7 @@ receive(unsigned results)
 	while (got.results < results) {
 		cr_assert_lt(clock_now(), end, "%u of %u results", got.results, results);
 		wake_arm(&board->broker);
-		if (ring_is_empty(&broker.results)) {
+		if (!link_has_result(&broker)) {
 			struct pollfd p = { .fd = broker_bell, .events = POLLIN };
 			poll(&p, 1, 100);
 			bell_clear(broker_bell);

@@ -11,7 +11,6 @@
 
 #include "ipc/clock.h"
 #include "ipc/link.h"
-#include "shm/segment.h"
 #include "tests/process.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -23,8 +22,18 @@
 static struct link_broker broker;
 static struct link_worker worker;
 static struct board *board;
-static void *base;
-static int memfd, bell, broker_bell;
+static struct link_shared *base;
+static struct link_fds fds;
+static int broker_bell;
+
+/* With descriptors of its own, as they come by a message. */
+static void
+attach_broker(void)
+{
+	struct link_fds own = fds;
+	own.bell = dup(fds.bell);
+	cr_assert_eq(link_broker_attach(&broker, &own), 0);
+}
 
 static void
 setup(void)
@@ -32,22 +41,21 @@ setup(void)
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	cr_assert_neq((void *)board, MAP_FAILED);
-	cr_assert_eq(segment_create("link", link_footprint(), &memfd), 0);
-	cr_assert_eq(segment_map(memfd, link_footprint(), &base), 0);
-	bell = bell_create();
+	cr_assert_eq(link_create(LINK_RING, "/nowhere", &fds), 0);
+	cr_assert_eq(link_map(fds.memfd, &base), 0);
 	broker_bell = bell_create();
-	cr_assert_eq(link_broker_attach(&broker, memfd, dup(bell)), 0);
-	cr_assert_eq(link_worker_attach(&worker, base, board, bell, broker_bell), 0);
+	attach_broker();
+	cr_assert_eq(link_worker_attach(&worker, base, board, &fds, broker_bell), 0);
 }
 
 static void
 teardown(void)
 {
 	link_broker_detach(&broker);
-	segment_unmap(base, link_footprint());
+	link_worker_detach(&worker);
+	link_unmap(base);
 	munmap(board, sizeof(*board));
-	close(memfd);
-	close(bell);
+	link_discard(&fds);
 	close(broker_bell);
 }
 
@@ -80,14 +88,14 @@ finish(struct link_worker *w, const struct ring_record *record)
 static uint64_t
 take_result(void)
 {
-	const struct ring_record *record = ring_peek(&broker.results);
+	const struct ring_record *record = link_result(&broker);
 	if (record == NULL)
 		return 0;
 	struct result_body result;
 	uint64_t id;
 	memcpy(&result, record->body, sizeof(result));
 	memcpy(&id, record->body + sizeof(result), sizeof(id));
-	ring_release(&broker.results, record);
+	link_result_release(&broker, record);
 	cr_assert(link_ticket_is(&broker, result.ticket), "a result of an old use of its ticket");
 	link_free_ticket(&broker, ticket_index(result.ticket));
 	return id;
@@ -181,7 +189,7 @@ Test(ipc_link, a_result_longer_than_the_ring_is_cut_and_says_so)
 	result.outcome.result_length = LINK_RESULT_BYTES;
 	link_finish(&worker, &result, text, NULL);
 	link_release(&worker, record);
-	record = ring_peek(&broker.results);
+	record = link_result(&broker);
 	struct result_body got;
 	memcpy(&got, record->body, sizeof(got));
 	cr_assert_lt(got.outcome.result_length, LINK_RESULT_BYTES);
@@ -227,7 +235,7 @@ Test(ipc_link, a_worker_waits_for_room_until_the_broker_has_drained)
 	for (uint64_t i = 1; i <= jobs; i++)
 		cr_assert_geq(send_job(i), 0);
 	link_wake(&broker);
-	cr_assert(wait_until(5000, !ring_is_empty(&broker.results)));
+	cr_assert(wait_until(5000, link_has_result(&broker)));
 	for (uint64_t i = 1; i <= jobs; i++) {
 		uint64_t id = 0;
 		cr_assert(wait_until(5000, (id = take_result()) != 0), "stalled at %lu", i);
@@ -273,7 +281,7 @@ Test(ipc_link, a_new_broker_finds_every_job_by_its_ticket)
 	record = link_next(&worker); /* 2: running */
 
 	link_broker_detach(&broker);
-	cr_assert_eq(link_broker_attach(&broker, memfd, dup(bell)), 0);
+	attach_broker();
 	cr_assert_eq(broker.free_count, LINK_TICKETS - 5);
 	unsigned back = 0;
 	for (int i = 0; i < (int)LINK_TICKETS; i++) {
@@ -350,7 +358,7 @@ static void __attribute__((noreturn)) work_until_killed(void)
 {
 	struct link_worker w;
 	stay_on_cpu(1);
-	if (link_worker_attach(&w, base, board, bell, broker_bell) < 0)
+	if (link_worker_attach(&w, base, board, &fds, broker_bell) < 0)
 		_exit(1);
 	for (;;) {
 		const struct ring_record *record = link_next(&w);

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "ipc/link.h"
-#include "shm/segment.h"
 
 #define THREADS 4
 #define JOBS    200000u
@@ -61,12 +60,12 @@ static void
 drain(struct link_broker *broker, struct totals *t)
 {
 	const struct ring_record *record;
-	while ((record = ring_peek(&broker->results)) != NULL) {
+	while ((record = link_result(broker)) != NULL) {
 		struct result_body result;
 		uint64_t id;
 		memcpy(&result, record->body, sizeof(result));
 		memcpy(&id, record->body + sizeof(result), sizeof(id));
-		ring_release(&broker->results, record);
+		link_result_release(broker, record);
 		t->wrong += id == 0 || id > JOBS || t->seen[id]++ != 0;
 		t->wrong += !link_ticket_is(broker, result.ticket);
 		link_free_ticket(broker, ticket_index(result.ticket));
@@ -101,15 +100,13 @@ main(void)
 	static struct link_broker broker;
 	static struct totals totals;
 	pthread_t threads[THREADS];
-	void *base;
-	int memfd, bell = bell_create(), broker_bell = bell_create();
+	struct link_fds fds;
+	int broker_bell = bell_create();
 
-	if (segment_create("link", link_footprint(), &memfd) < 0 ||
-	    segment_map(memfd, link_footprint(), &base) < 0 ||
-	    link_broker_attach(&broker, memfd, dup(bell)) < 0)
+	if (link_create(LINK_RING, "/nowhere", &fds) < 0 || link_broker_attach(&broker, &fds) < 0)
 		return 1;
 	/* One view for all: two mappings of the same page would hide races from TSan. */
-	if (link_worker_attach(&worker, broker.shared, &board, bell, broker_bell) < 0)
+	if (link_worker_attach(&worker, broker.shared, &board, &fds, broker_bell) < 0)
 		return 1;
 	for (int i = 0; i < THREADS; i++)
 		if (pthread_create(&threads[i], NULL, work, NULL) != 0)
@@ -124,10 +121,9 @@ main(void)
 	link_wake(&broker);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	segment_unmap(base, link_footprint());
 	link_broker_detach(&broker);
-	close(memfd);
-	close(bell);
+	fds.bell = -1; /* was the broker's */
+	link_discard(&fds);
 	close(broker_bell);
 	if (totals.wrong != 0) {
 		printf("not ok: %lu results were wrong\n", (unsigned long)totals.wrong);

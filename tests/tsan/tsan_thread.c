@@ -12,7 +12,6 @@
 #include "daemon/config.h"
 #include "daemon/executor.h"
 #include "ipc/link.h"
-#include "shm/segment.h"
 
 #define JOBS  20000u
 #define BURST 64
@@ -79,9 +78,9 @@ drive(struct link_broker *broker)
 		for (int i = 0; i < BURST && sent < JOBS && send_one(broker, sent) >= 0; i++)
 			sent++;
 		link_wake(broker);
-		while ((record = ring_peek(&broker->results)) != NULL) {
+		while ((record = link_result(broker)) != NULL) {
 			take(broker, record);
-			ring_release(&broker->results, record);
+			link_result_release(broker, record);
 		}
 		link_drained(broker);
 		sched_yield();
@@ -94,25 +93,25 @@ main(void)
 	static struct board board;
 	static struct link_broker broker;
 	pthread_t executor;
-	int memfd, control[2], status = -1, bell = bell_create(), broker_bell = bell_create();
+	struct link_fds fds;
+	int control[2], status = -1, broker_bell = bell_create();
 
 	pool.executor = executor_by_name("thread");
-	if (segment_create("link", link_footprint(), &memfd) < 0 ||
-	    link_broker_attach(&broker, memfd, dup(bell)) < 0 ||
+	if (link_create(LINK_RING, "/nowhere", &fds) < 0 || link_broker_attach(&broker, &fds) < 0 ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
 		return 1;
 	worker.control = control[1];
 	/* One view for all: two mappings of the same page would hide races from TSan. */
-	if (link_worker_attach(&worker.link, broker.shared, &board, bell, broker_bell) < 0 ||
+	if (link_worker_attach(&worker.link, broker.shared, &board, &fds, broker_bell) < 0 ||
 	    pthread_create(&executor, NULL, run_executor, &status) != 0)
 		return 1;
 	drive(&broker);
 	close(control[0]); /* the order to stop */
 	pthread_join(executor, NULL);
 	link_broker_detach(&broker);
-	close(memfd);
 	close(control[1]);
-	close(bell);
+	fds.bell = -1; /* was the broker's */
+	link_discard(&fds);
 	close(broker_bell);
 	if (wrong != 0 || status != 0 || items != (uint64_t)RANGE * JOBS / 100) {
 		printf("not ok: %lu wrong, status %d, %lu items\n", (unsigned long)wrong, status,
