@@ -68,6 +68,8 @@ struct client {
 	uint32_t quiet_turns; /* looks in a row that found nothing */
 	struct lane lane;     /* shared is NULL without a lane */
 	void *lane_base;
+	uint64_t lane_inode;
+	uint64_t frames_in, frames_out; /* on its socket, ever */
 	STAILQ_HEAD(, parked) backlog;
 	uint64_t backlog_bytes;
 	STAILQ_HEAD(, parked) replies; /* frames that found no room in the socket */
@@ -100,6 +102,11 @@ struct crew {          /* one worker */
 	uint32_t stopping;    /* ... of which are to end: JOB_STOPPING, or of an earlier broker */
 	uint64_t stop_by_ns;  /* to be killed then, unless they have ended; 0: not */
 	uint64_t jobs;        /* ended here */
+	uint64_t sent;        /* tickets ever handed out by this broker */
+	uint64_t got;         /* records from it, ever */
+	uint32_t outstanding_high;
+	uint64_t since_ns; /* when this broker got to know it */
+	uint64_t link_inode;
 	struct link_broker link;
 	uint32_t tickets[LINK_TICKETS]; /* job of each ticket, or JOB_NONE, ORPHAN */
 };

@@ -60,6 +60,7 @@ make_lane(struct client *c, uint64_t wanted, int *ret_fd)
 		return r;
 	c->lane_base = base;
 	r = lane_attach(&c->lane, base, capacity, LANE_BROKER);
+	c->lane_inode = segment_inode(fd);
 	*ret_fd = take_fd(&fd);
 	return r;
 }
@@ -99,11 +100,13 @@ on_hello(struct client *c, const struct hello_body *hello)
 	c->greeted = true;
 	if (frame_send(c->fd, MSG_WELCOME, &welcome, NULL, 0, &fd, fd >= 0 ? 1 : 0) < 0)
 		client_doom(c);
+	c->frames_out++;
 }
 
 static void
 on_frame(struct broker *b, struct client *c, struct frame_in *in)
 {
+	c->frames_in++;
 	if (in->fd_count > 0) {
 		frame_close_fds(in);
 		broke_rules(c, "descriptors are not taken");

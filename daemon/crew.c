@@ -13,6 +13,7 @@
 
 #include "daemon/broker.h"
 #include "ipc/clock.h"
+#include "shm/segment.h"
 
 /* Jobs of an earlier broker: what it had not started is nobody's, what it runs goes on. */
 static void
@@ -64,6 +65,8 @@ crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds
 		.generation = up->generation,
 		.restarts = up->restarts,
 		.jobs = w->jobs,
+		.since_ns = clock_now(),
+		.link_inode = segment_inode(fds->memfd),
 		.touched = w->touched, /* it may stand in that list */
 		.next_touched = w->next_touched,
 	};

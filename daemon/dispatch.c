@@ -180,8 +180,11 @@ dispatch_wake(struct broker *b)
 	while ((w = b->touched) != NULL) {
 		b->touched = w->next_touched;
 		w->touched = false;
-		if (w->up)
+		if (w->up) {
 			link_wake(&w->link);
+			if (w->link.requests.carrier == NULL)
+				ring_mark(&w->link.requests.ring);
+		}
 	}
 }
 
@@ -196,8 +199,11 @@ crew_of(struct broker *b, const struct job *job)
 void
 crew_took(struct broker *b, struct crew *w)
 {
+	w->sent++;
 	if (w->outstanding++ == 0)
 		TAILQ_INSERT_TAIL(&b->busy, w, busy_link);
+	if (w->outstanding > w->outstanding_high)
+		w->outstanding_high = w->outstanding;
 }
 
 void
@@ -309,6 +315,7 @@ crew_drain(struct broker *b, struct crew *w, unsigned most)
 		link_result_release(&w->link, record);
 		n++;
 	}
+	w->got += n;
 	if (n > 0)
 		link_drained(&w->link);
 	return n;

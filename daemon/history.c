@@ -134,3 +134,11 @@ history_last_id(const struct history *h)
 			last = e->receipt.id;
 	return last;
 }
+
+uint64_t
+history_count(const struct history *h)
+{
+	if (h->file == NULL)
+		return 0;
+	return h->file->added < HISTORY_PLACES ? h->file->added : HISTORY_PLACES;
+}

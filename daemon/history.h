@@ -47,6 +47,9 @@ const struct history_entry *history_find(const struct history *h, uint64_t id);
 /* The `back`th newest (0: the last one added), or NULL. */
 const struct history_entry *history_newest(const struct history *h, uint64_t back);
 
+/* Places that hold a receipt. */
+uint64_t history_count(const struct history *h);
+
 /* The highest id ever added: a new daemon numbers on from it. */
 uint64_t history_last_id(const struct history *h);
 

@@ -221,14 +221,26 @@ jobs_next(const struct jobs *t, uint32_t from)
 	return JOB_NONE;
 }
 
-uint64_t
-jobs_bytes(const struct jobs *t)
+static uint64_t
+count_chunks(const struct jobs *t)
 {
 	uint64_t chunks = t->spare != NULL;
 
 	for (uint32_t n = 0; n < t->chunk_count; n++)
 		chunks += t->chunks[n] != NULL;
-	return chunks * sizeof(struct job_chunk) + t->heap_bytes +
+	return chunks;
+}
+
+uint64_t
+jobs_places(const struct jobs *t)
+{
+	return count_chunks(t) * CHUNK_JOBS;
+}
+
+uint64_t
+jobs_bytes(const struct jobs *t)
+{
+	return count_chunks(t) * sizeof(struct job_chunk) + t->heap_bytes +
 	       (t->bucket_mask + 1ull) * sizeof(uint32_t) +
 	       t->chunk_capacity * sizeof(struct job_chunk *);
 }

@@ -84,6 +84,9 @@ struct job *job_at(const struct jobs *t, uint32_t index);
 uint32_t jobs_find(const struct jobs *t, uint64_t id); /* JOB_NONE: not there */
 const void *job_args(const struct job *job);
 
+/* Places in the chunks there are now, taken and free. */
+uint64_t jobs_places(const struct jobs *t);
+
 /* Bytes the table holds now, all told. */
 uint64_t jobs_bytes(const struct jobs *t);
 

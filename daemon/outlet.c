@@ -33,8 +33,10 @@ client_ring(struct client *c)
 
 	c->bell_due = false;
 	/* A full socket means that it has enough to wake up for. */
-	if (wake_needed(&c->lane.shared->client))
-		(void)frame_send(c->fd, MSG_BELL, &empty, NULL, 0, NULL, 0);
+	if (wake_needed(&c->lane.shared->client) &&
+	    frame_send(c->fd, MSG_BELL, &empty, NULL, 0, NULL, 0) == 0)
+		c->frames_out++;
+	ring_mark(&c->lane.out);
 }
 
 static uint32_t
@@ -173,8 +175,10 @@ send_or_park(struct broker *b, struct client *c, unsigned type, const struct par
 	if (STAILQ_EMPTY(&c->replies))
 		r = frame_send(c->fd, type, frame, frame + body, parts_length(parts, count) - body,
 			       NULL, 0);
-	if (r == 0)
+	if (r == 0) {
+		c->frames_out++;
 		return;
+	}
 	struct parked *p = r == -EAGAIN ? client_park(type, parts, count) : NULL;
 	if (p == NULL) {
 		client_doom(c);
@@ -203,6 +207,7 @@ client_flush_replies(struct broker *b, struct client *c)
 			return;
 		if (r < 0)
 			client_doom(c);
+		c->frames_out++;
 		STAILQ_REMOVE_HEAD(&c->replies, link);
 		c->backlog_bytes -= p->length;
 		free(p);

@@ -62,6 +62,7 @@ void verb_status(struct broker *b, const struct request *r);
 void verb_ls(struct broker *b, const struct request *r);
 void verb_show(struct broker *b, const struct request *r);
 void verb_wait(struct broker *b, const struct request *r);
+void verb_ipc(struct broker *b, const struct request *r);
 void verb_cancel(struct broker *b, const struct request *r);
 
 #endif

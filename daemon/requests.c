@@ -318,6 +318,7 @@ static const struct verb verbs[] = {
 	{ "ping", ACCESS_SUBMIT, verb_ping },       { "resize", ACCESS_OPERATE, verb_resize },
 	{ "pause", ACCESS_OPERATE, verb_pause },    { "resume", ACCESS_OPERATE, verb_resume },
 	{ "reload", ACCESS_OPERATE, verb_reload },  { "stop", ACCESS_OPERATE, verb_stop },
+	{ "ipc", ACCESS_SUBMIT, verb_ipc },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -10,6 +10,7 @@
 
 #include "daemon/log.h"
 #include "daemon/supervisor.h"
+#include "shm/segment.h"
 
 #define REFILL_US      2000
 #define SPARE_AGAIN_US 1000000 /* after a spare that died unused */
@@ -26,6 +27,16 @@ refill_later(struct supervisor *s, uint64_t us)
 		event_add(s->refill, &later);
 }
 
+/* What is kept, on the board, for those who list it. */
+static void
+show(struct supervisor *s)
+{
+	for (unsigned i = 0; i < SPARE_LINKS; i++)
+		atomic_store(&s->board->spare_links[i],
+			     i < s->spare_count ? segment_inode(s->spares[i].memfd) : 0);
+	atomic_store(&s->board->spare_pid, (uint32_t)s->spare_pid);
+}
+
 int
 spare_link(struct supervisor *s, enum link_way way, struct link_fds *ret)
 {
@@ -33,6 +44,7 @@ spare_link(struct supervisor *s, enum link_way way, struct link_fds *ret)
 	if (way != LINK_RING || s->spare_count == 0)
 		return link_create(way, s->runtime_dir, ret);
 	*ret = s->spares[--s->spare_count];
+	atomic_store(&s->board->spare_links[s->spare_count], 0);
 	return 0;
 }
 
@@ -59,6 +71,7 @@ forget_spare(struct supervisor *s)
 	if (s->spare_pid != 0)
 		close(s->spare_control);
 	s->spare_pid = 0;
+	atomic_store(&s->board->spare_pid, 0);
 }
 
 /* It runs nothing: to kill it is the surest way, also when somebody has stopped it. */
@@ -90,6 +103,7 @@ spare_assign(struct slot *slot)
 	}
 	slot->control = s->spare_control;
 	s->spare_pid = 0;
+	atomic_store(&s->board->spare_pid, 0);
 	return pid;
 }
 
@@ -128,6 +142,7 @@ on_refill(evutil_socket_t fd, short what, void *context)
 		s->spare_count++;
 	if (s->spare_pid == 0)
 		make_spare(s);
+	show(s);
 }
 
 int

@@ -409,6 +409,7 @@ make_board(struct board **ret)
 		return r;
 	*ret = base;
 	atomic_store(&(*ret)->next_id, 1);
+	atomic_store(&(*ret)->inode, segment_inode(fd));
 	return 0;
 }
 

@@ -77,7 +77,7 @@ struct letter {
 	unsigned char body[64];
 };
 
-#define SPARE_LINKS 2
+#define SPARE_LINKS BOARD_SPARES
 
 struct supervisor {
 	struct config *config;

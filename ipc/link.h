@@ -64,11 +64,16 @@ struct link_shared {
 	_Alignas(RING_LINE) unsigned char carried[]; /* the way's own: rings, queues */
 };
 
+#define BOARD_SPARES 2
+
 /* One memory that all of pyprepd's processes map from birth; the supervisor makes it. */
 struct board {
 	_Alignas(RING_LINE) struct wake broker; /* the broker sleeps */
 	_Atomic uint64_t next_id;               /* broker: the next job's id; outlives it */
 	_Atomic uint32_t broker_generation;     /* supervisor */
+	_Atomic uint32_t spare_pid;             /* supervisor: the worker without a slot; 0: none */
+	_Atomic uint64_t spare_links[BOARD_SPARES]; /* supervisor: inodes of links kept; 0: none */
+	_Atomic uint64_t inode;                     /* supervisor: of this memory */
 };
 
 #define TICKET_INDEX_BITS 16

@@ -33,6 +33,7 @@ attach(struct ring *r, void *shared, uint64_t capacity, bool producer)
 		.capacity = capacity,
 		.mine = producer ? tail : head,
 		.theirs = producer ? head : tail,
+		.began = producer ? tail : head,
 	};
 	return 0;
 }
@@ -117,7 +118,16 @@ ring_commit(struct ring *r, uint32_t length)
 	record->size = (uint32_t)record_size(length);
 	r->mine += filler + record->size;
 	r->pending = 0;
+	r->records++;
 	atomic_store_explicit(&r->shared->tail, r->mine, memory_order_release);
+}
+
+/* Consumer: what stood there is the producer's to write over. */
+static void
+pass(struct ring *r, uint32_t size)
+{
+	r->mine += size;
+	atomic_store_explicit(&r->shared->head, r->mine, memory_order_release);
 }
 
 const struct ring_record *
@@ -127,7 +137,7 @@ ring_peek(struct ring *r)
 		struct ring_record *record = record_at(r, r->mine);
 		if (record->type != RING_TYPE_SKIP)
 			return record;
-		ring_release(r, record);
+		pass(r, record->size);
 	}
 	return NULL;
 }
@@ -135,8 +145,8 @@ ring_peek(struct ring *r)
 void
 ring_release(struct ring *r, const struct ring_record *record)
 {
-	r->mine += record->size;
-	atomic_store_explicit(&r->shared->head, r->mine, memory_order_release);
+	r->records++;
+	pass(r, record->size);
 }
 
 int
@@ -159,8 +169,7 @@ ring_copy(struct ring *r, void *body, uint32_t max, uint32_t *type, uint32_t *le
 		    header.size > used || header.size > to_end)
 			return -EPROTO;
 		if (header.type == RING_TYPE_SKIP) {
-			r->mine += header.size;
-			atomic_store_explicit(&r->shared->head, r->mine, memory_order_release);
+			pass(r, header.size);
 			fillers++;
 			continue;
 		}
@@ -171,8 +180,8 @@ ring_copy(struct ring *r, void *body, uint32_t max, uint32_t *type, uint32_t *le
 		memcpy(body, record_at(r, r->mine)->body, header.length);
 		*type = header.type;
 		*length = header.length;
-		r->mine += header.size;
-		atomic_store_explicit(&r->shared->head, r->mine, memory_order_release);
+		r->records++;
+		pass(r, header.size);
 		return 1;
 	}
 	return -EPROTO;
@@ -184,4 +193,25 @@ ring_used(const struct ring_shared *shared)
 	uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire);
 	uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
 	return tail - head;
+}
+
+uint64_t
+ring_waiting(const struct ring *r)
+{
+	uint64_t at = atomic_load_explicit(&r->shared->head, memory_order_acquire);
+	uint64_t end = atomic_load_explicit(&r->shared->tail, memory_order_acquire);
+	uint64_t n = 0;
+
+	while (end - at >= sizeof(struct ring_record) && end - at <= r->capacity) {
+		uint64_t to_end = r->capacity - (at & (r->capacity - 1));
+		struct ring_record header;
+
+		memcpy(&header, r->shared->data + (at & (r->capacity - 1)), sizeof(header));
+		if (header.size < sizeof(header) || header.size % RING_ALIGN != 0 ||
+		    header.size > end - at || header.size > to_end)
+			break;
+		n += header.type != RING_TYPE_SKIP;
+		at += header.size;
+	}
+	return n;
 }

@@ -54,6 +54,9 @@ struct ring {
 	uint64_t mine; /* own position: head for a consumer, tail for a producer */
 	uint64_t theirs; /* last known position of the other side */
 	uint64_t pending; /* producer: bytes reserved and not committed */
+	uint64_t began; /* own position when this view was made */
+	uint64_t records; /* put or taken through this view, ever */
+	uint64_t high; /* most bytes seen in use: a consumer at each look, a producer at ring_mark() */
 };
 
 /* Bytes a ring of `capacity` takes in shared memory. */
@@ -107,10 +110,31 @@ ring_is_empty(struct ring *r)
 	if (r->mine != r->theirs)
 		return false;
 	r->theirs = atomic_load_explicit(&r->shared->tail, memory_order_acquire);
+	if (r->theirs - r->mine > r->high)
+		r->high = r->theirs - r->mine;
 	return r->mine == r->theirs;
+}
+
+/* Producer: look how full it is now, for `high`; once after a burst.  Costs a look at the other
+ * side's line only when this might be a new mark. */
+static inline void
+ring_mark(struct ring *r)
+{
+	if (r->mine - r->theirs <= r->high)
+		return;
+	uint64_t head = atomic_load_explicit(&r->shared->head, memory_order_acquire);
+	if (r->mine - head > r->capacity)
+		return; /* cannot be true */
+	r->theirs = head;
+	if (r->mine - head > r->high)
+		r->high = r->mine - head;
 }
 
 /* Bytes published and not consumed, as either side sees it. */
 uint64_t ring_used(const struct ring_shared *shared);
+
+/* Records published and not consumed, counted by walking them, on either side's view; trusts
+ * nobody: a header that cannot be true ends the walk. */
+uint64_t ring_waiting(const struct ring *r);
 
 #endif

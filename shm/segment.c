@@ -61,3 +61,10 @@ segment_unmap(void *base, size_t size)
 	if (base != NULL)
 		munmap(base, segment_round(size));
 }
+
+uint64_t
+segment_inode(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 ? (uint64_t)st.st_ino : 0;
+}

@@ -14,6 +14,7 @@
 #define PYPREP_SHM_SEGMENT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Create a zeroed segment; `label` shows in /proc/PID/maps as memfd:label.
  * The caller owns *ret_fd (close-on-exec).  -ENOSPC: no room in shared memory. */
@@ -25,6 +26,9 @@ int segment_create(const char *label, size_t size, int *ret_fd);
 int segment_map(int fd, size_t size, void **ret);
 
 void segment_unmap(void *base, size_t size); /* NULL is fine */
+
+/* The number that /proc/PID/maps and /proc/PID/fd show for it; 0 when `fd` is none. */
+uint64_t segment_inode(int fd);
 
 size_t segment_round(size_t size); /* up to whole pages */
 

@@ -15,6 +15,7 @@
 	X(kinds)      \
 	X(pools)      \
 	X(pool)       \
+	X(ipc)        \
 	X(status)     \
 	X(ping)       \
 	X(bench)      \

@@ -9,7 +9,7 @@
 
 #include "client/ctl/report.h"
 
-#define COLUMNS_MAX 16
+#define COLUMNS_MAX 24
 #define GAP         2 /* spaces between columns */
 
 void

@@ -1,0 +1,74 @@
+/* ipc.c - pyprepctl ipc: the sub-verbs. */
+#include "client/ctl/ipc.h"
+
+#include <string.h>
+
+#include "client/ctl/nearest.h"
+#include "client/ctl/report.h"
+
+struct ipc_options ipc_options;
+
+static const struct option_row options[] = {
+	{ "wide", 'w', OPTION_FLAG, &ipc_options.wide, NULL,
+	  "ls: every column, however long the lines", 0, 0 },
+	{ "watch", 0, OPTION_DURATION, &ipc_options.watch_ns, "S",
+	  "ls: again every S seconds, until interrupted", 0, 0 },
+	{ "orphans", 0, OPTION_FLAG, &ipc_options.orphans, NULL,
+	  "rm: everything that ls marks orphan", 0, 0 },
+	{ "force", 0, OPTION_FLAG, &ipc_options.force, NULL, "rm: also what living processes hold",
+	  0, 0 },
+	{ "dry-run", 0, OPTION_FLAG, &ipc_options.dry_run, NULL,
+	  "rm: only say what would be removed", 0, 0 },
+	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "ls: only names; rm: say nothing", 0, 0 },
+	OPTION_ROW_JSON,
+	OPTION_ROW_END,
+};
+
+/* A row, a function, a word in `choices`. */
+static const struct ipc_verb verbs[] = {
+	{ "ls", ipc_ls },
+	{ "rm", ipc_rm },
+};
+#define VERBS (sizeof verbs / sizeof verbs[0])
+
+static int
+unknown_verb(const char *text)
+{
+	struct nearest nearest;
+
+	nearest_begin(&nearest, text);
+	for (unsigned i = 0; i < VERBS; i++)
+		nearest_offer(&nearest, verbs[i].name);
+	const char *best = nearest_best(&nearest);
+	return ctl_fail(EXIT_USAGE, "usage", "there is no 'ipc %s'%s%s%s; see pyprepctl ipc --help",
+			text, best ? "; did you mean '" : "", best ? best : "", best ? "'?" : "");
+}
+
+static int
+ipc_run(const struct words *words)
+{
+	if (words->count == 0)
+		return ctl_fail(EXIT_USAGE, "usage", "write: pyprepctl ipc ls, or ipc rm NAME");
+	for (unsigned i = 0; i < VERBS; i++)
+		if (strcmp(verbs[i].name, words->word[0]) == 0)
+			return verbs[i].run(words->word + 1, words->count - 1);
+	return unknown_verb(words->word[0]);
+}
+
+extern const struct command command_ipc;
+const struct command command_ipc = {
+	.name = "ipc",
+	.args = "ls [KIND...] [-w] [--watch S] | rm NAME... | rm --orphans",
+	.summary = "list what processes talk through, and remove what is left over",
+	.examples = "  pyprepctl ipc ls\n"
+		    "  pyprepctl ipc ls ring queue --wide\n"
+		    "  pyprepctl ipc ls --json | jq 'select(.state == \"orphan\")'\n"
+		    "  pyprepctl ipc rm --orphans\n",
+	.more = "KIND: link, ring, pipe, queue, memfd, array, segment, counter, lock, socket, "
+		"slab,\n"
+		"directory.  Named objects and left-over files are shown without a daemon, too.\n",
+	.options = options,
+	.complete = COMPLETE_WORDS,
+	.choices = "ls rm",
+	.run = ipc_run,
+};
