@@ -43,6 +43,9 @@ interpreter(void)
 
 /* ---- programs ---- */
 
+static const char *const before[] = { "common", "ways" };
+#define BEFORE (sizeof before / sizeof before[0])
+
 static const struct cpython_text *
 text_of(const char *topic)
 {
@@ -52,16 +55,30 @@ text_of(const char *topic)
 	return NULL;
 }
 
+static bool
+is_topic(const char *name)
+{
+	for (size_t i = 0; i < BEFORE; i++)
+		if (strcmp(name, before[i]) == 0)
+			return false;
+	return text_of(name) != NULL;
+}
+
 char *
 cpython_program(const char *topic)
 {
-	const struct cpython_text *common = text_of("common"), *own = text_of(topic);
+	const struct cpython_text *parts[BEFORE + 1];
+	size_t length = 0;
 
-	if (!own || own == common)
+	if (!is_topic(topic))
 		return NULL;
-	char *program = ctl_alloc(1, common->length + own->length + 1);
-	memcpy(program, common->bytes, common->length);
-	memcpy(program + common->length, own->bytes, own->length);
+	for (size_t i = 0; i <= BEFORE; i++) {
+		parts[i] = text_of(i < BEFORE ? before[i] : topic);
+		length += parts[i]->length;
+	}
+	char *program = ctl_alloc(1, length + 1), *end = program;
+	for (size_t i = 0; i <= BEFORE; end += parts[i++]->length)
+		memcpy(end, parts[i]->bytes, parts[i]->length);
 	return program;
 }
 

@@ -2,10 +2,10 @@
  * cpython.h - CPython's own implementation, run beside ours.
  *
  * The programs lie in client/ctl/python, one file per topic, and are built into pyprepctl;
- * they need the standard library only.  common.py stands before each of them.  One topic is
- * tried by hand like this:
+ * they need the standard library only.  common.py and ways.py stand before each of them.  One
+ * topic is tried by hand like this:
  *
- *	cat client/ctl/python/{common,queue}.py | python3 -I - queue x- messages=1000
+ *	cat client/ctl/python/{common,ways,queue}.py | python3 -I - queue x- messages=1000
  *
  * The interpreter is $PYPREP_PYTHON, else python3 in PATH.  It runs under a keeper, a
  * process of ours (cpython_keeper.c) that ends the whole tree of it: at the time limit,
@@ -72,7 +72,8 @@ int cpython_version(char *ret, size_t size);
 json_t *cpython_run(const char *topic, const char *const *params, int timeout_ms, char *why,
 		    size_t why_size);
 
-/* The program of a topic, common.py before it; NULL when there is none.  Caller frees. */
+/* The program of a topic, what stands before it included; NULL when there is none.  Caller frees.
+ */
 char *cpython_program(const char *topic);
 
 #endif

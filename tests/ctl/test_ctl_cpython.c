@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -110,6 +111,95 @@ Test(ctl_cpython, a_topic_answers_with_its_figures)
 	json_decref(answer);
 }
 
+/* Each with little work: that it runs on the Python that is here, and says what the header
+ * promises. */
+static void
+expect_figures(const char *topic, const char *params, const char *figures)
+{
+	char words[200], *list[9], why[200] = "", *rest = NULL;
+	int count = 0;
+
+	snprintf(words, sizeof words, "%s", params);
+	for (char *w = strtok_r(words, " ", &rest); w; w = strtok_r(NULL, " ", &rest))
+		list[count++] = w;
+	list[count] = NULL;
+	json_t *answer = cpython_run(topic, (const char *const *)list, 60000, why, sizeof why);
+	cr_expect(answer != NULL, "%s %s: %s", topic, params, why);
+	snprintf(words, sizeof words, "%s", figures);
+	for (char *w = strtok_r(words, " ", &rest); w; w = strtok_r(NULL, " ", &rest))
+		cr_expect(json_object_get(answer, w) != NULL, "%s %s: no %s", topic, params, w);
+	json_decref(answer);
+}
+
+Test(ctl_cpython, messages_are_measured)
+{
+	expect_figures("queue", "messages=100 producers=2 consumers=2 kind=JoinableQueue",
+		       "seconds rate_per_s messages bytes cpu_seconds");
+	expect_figures("queue", "messages=100 kind=SimpleQueue mode=roundtrip",
+		       "p50_ns p99_ns rate_per_s seconds");
+	expect_figures("queue", "mode=full maxsize=3 wait_ms=20", "accepted full waited_s");
+	expect_figures("queue", "mode=killed wait_ms=100", "wedged waited_s");
+	expect_figures("pipe", "messages=100 how=object", "p50_ns p99_ns rate_per_s seconds");
+	expect_figures("pipe", "messages=100 mode=rate",
+		       "rate_per_s seconds messages bytes cpu_seconds");
+	expect_figures("pipe", "mode=eof", "eof waited_s");
+}
+
+Test(ctl_cpython, shared_things_are_measured)
+{
+	expect_figures("shm", "bytes=80000 rounds=3",
+		       "create_ns attach_ns fill_seconds sum_seconds sum elements by");
+	expect_figures("shm", "mode=lost adds=100",
+		       "expected without_lock with_lock lost seconds locked_seconds");
+	expect_figures("value", "adds=100 processes=3", "expected lost rate_per_s");
+	expect_figures("manager", "adds=10 processes=2", "expected value exact rate_per_s seconds");
+	expect_figures("manager", "mode=get rounds=20", "p50_ns p99_ns rate_per_s");
+	expect_figures("locks", "kind=RLock wait_ms=100", "acquired waited_s");
+	expect_figures("locks", "mode=free rounds=2000", "p50_ns");
+}
+
+Test(ctl_cpython, every_way_to_work_is_measured)
+{
+	static const char *const ways[] = { "sequential", "threading",   "multiprocessing",
+					    "threadpool", "processpool", "asyncio" };
+
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+		char params[100];
+		snprintf(params, sizeof params, "way=%s jobs=4 n=100", ways[i]);
+		expect_figures("cpu", params, "seconds cpu_seconds total");
+		snprintf(params, sizeof params, "way=%s jobs=4 ms=1", ways[i]);
+		expect_figures("io", params, "seconds cpu_seconds");
+		snprintf(params, sizeof params, "way=%s count=100 chunksize=10", ways[i]);
+		if (strcmp(ways[i], "asyncio") != 0)
+			expect_figures("map", params, "seconds rate_per_s total cpu_seconds");
+	}
+	expect_figures("batching", "count=1000", "one_by_one_per_s batched_per_s");
+	expect_figures("start", "method=spawn rounds=1", "p50_ns p99_ns rate_per_s");
+}
+
+/* Shared memory that somebody else made, as pyprep's arrays are. */
+Test(ctl_cpython, a_segment_of_others_is_changed_and_stays)
+{
+	char name[64], path[100], param[100], byte = 0, why[200] = "";
+	const char *params[] = { "mode=attach", param, "offset=5", "value=42", NULL };
+
+	snprintf(name, sizeof name, "test-ctl-cpython-%d", (int)getpid());
+	snprintf(path, sizeof path, "/dev/shm/%s", name);
+	snprintf(param, sizeof param, "name=%s", name);
+	int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	cr_assert(ge(int, fd, 0));
+	cr_assert(eq(int, ftruncate(fd, 64), 0));
+	json_t *answer = cpython_run("shm", params, 60000, why, sizeof why);
+	bool there = access(path, F_OK) == 0;
+	unlink(path);
+	cr_expect(answer != NULL, "%s", why);
+	cr_expect(there);
+	cr_expect(eq(int, (int)pread(fd, &byte, 1, 5), 1));
+	cr_expect(eq(int, byte, 42));
+	json_decref(answer);
+	close(fd);
+}
+
 Test(ctl_cpython, what_it_cannot_do_is_said_in_a_sentence)
 {
 	const char *params[] = { "massages=200", NULL };
@@ -119,6 +209,7 @@ Test(ctl_cpython, what_it_cannot_do_is_said_in_a_sentence)
 	cr_expect(eq(str, why, "Python's queue failed: there is no parameter massages"));
 	cr_expect(cpython_run("quue", NULL, 60000, why, sizeof why) == NULL);
 	cr_expect(strstr(why, "quue") != NULL, "%s", why);
+	cr_expect(cpython_run("common", NULL, 60000, why, sizeof why) == NULL);
 	script_is_python("kill $first $second; echo 12");
 	cr_expect(cpython_run("queue", NULL, 60000, why, sizeof why) == NULL);
 	cr_expect(eq(str, why, "Python's queue printed no JSON object: '12'"));
@@ -132,7 +223,8 @@ Test(ctl_cpython, without_an_interpreter_there_is_a_sentence)
 	cr_expect(eq(int, cpython_version(version, sizeof version), -ENOENT));
 	cr_expect(eq(str, version, "untouched"));
 	cr_expect(cpython_run("queue", NULL, 60000, why, sizeof why) == NULL);
-	cr_expect(eq(str, why, "/nonexistent/python3 cannot be started: No such file or directory"));
+	cr_expect(
+		eq(str, why, "/nonexistent/python3 cannot be started: No such file or directory"));
 }
 
 /* ---- ends ---- */

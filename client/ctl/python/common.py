@@ -1,6 +1,6 @@
 # common.py - what stands before each topic's program: parameters, processes, the answer.
 #
-#   cat common.py queue.py | python3 -I - queue x- messages=1000
+#   cat common.py ways.py queue.py | python3 -I - queue x- messages=1000
 #
 # The words are the topic, the prefix of all names in /dev/shm, and name=value.  The answer is
 # one JSON object on stdout.  Whatever happens, no process and no name is left: children die
@@ -16,6 +16,9 @@ FORK = multiprocessing.get_context("fork")
 PREFIX = sys.argv[2]
 given = dict(word.split("=", 1) for word in sys.argv[3:])
 asked = set()
+
+# A spawned child would look for this program in a file called <stdin>.
+globals().pop("__file__", None)
 
 # A semaphore has a name for an instant; this gives it one that can be swept.
 multiprocessing.current_process()._config["semprefix"] = "/" + PREFIX + "s"
@@ -54,6 +57,11 @@ def percentiles(times):
         return round(times[max(0, -(-len(times) * percent // 100) - 1)] * 1e9)
 
     return {"p50_ns": rank(50), "p99_ns": rank(99)}
+
+
+def cpu_of(pid):
+    """CPU seconds of all threads a process ever had: its clock, as clock_getcpuclockid(3)."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 class Stopwatch:
