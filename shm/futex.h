@@ -36,11 +36,11 @@ futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t ns)
 	return -errno;
 }
 
-/* Wake at most `count` sleepers (INT_MAX: all). */
-static inline void
+/* Wake at most `count` sleepers (INT_MAX: all).  Returns how many slept. */
+static inline int
 futex_wake(_Atomic uint32_t *word, int count)
 {
-	(void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+	return (int)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
 #endif
