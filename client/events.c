@@ -29,7 +29,7 @@ held_release(struct pyprep *p)
 }
 
 int
-return_ring_save(struct pyprep *p)
+return_ring_empty(struct pyprep *p)
 {
 	int moved = 0;
 
@@ -49,6 +49,18 @@ return_ring_save(struct pyprep *p)
 	}
 	if (p->released > 0)
 		bell_if_needed(p);
+	return moved;
+}
+
+int
+return_ring_save(struct pyprep *p)
+{
+	int moved = return_ring_empty(p);
+
+	while (moved >= 0 && p->lane_ops->pull != NULL && p->lane_ops->pull(p)) {
+		int more = return_ring_empty(p);
+		moved = more < 0 ? more : moved + more;
+	}
 	return moved;
 }
 
@@ -208,6 +220,8 @@ take_event(struct pyprep *p, struct pyprep_event *ret)
 		r = to_event(p, &event, ret);
 	while (r == 0) {
 		const struct ring_record *record = ring_peek(&p->lane.in);
+		if (record == NULL && p->lane_ops->pull != NULL && p->lane_ops->pull(p))
+			record = ring_peek(&p->lane.in);
 		if (record == NULL)
 			return p->lost ? lost_event(p, ret) : 0;
 		event = (struct event_record){ record->type, record->length, record->body,
@@ -287,6 +301,8 @@ pyprep_arm(struct pyprep *p)
 	if (p->lost || !backlog_is_empty(&p->backlog))
 		return 1;
 	wake_arm(&p->lane.shared->client);
+	if (p->lane_ops->pull != NULL && (p->lane_ops->pull(p) || p->lost))
+		return 1;
 	if (ring_is_empty(&p->lane.in))
 		return 0;
 	wake_disarm(&p->lane.shared->client);

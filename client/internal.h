@@ -2,7 +2,8 @@
  * internal.h - what the files of libpyprep share and nobody else sees.
  *
  *   session.c   connect, greet, close; problems in words
- *   request.c   the control socket: requests, bells, the broker's end
+ *   lane.c      which lane; lane_*.c how records and frames travel on each
+ *   request.c   the control road: requests, bells, the broker's end
  *   prepare.c   names to indexes (asked once per connection), parameters to msgpack
  *   context.c   where and how commands run: directory, environment, umask
  *   table.c     jobs on their way: tag -> who asked
@@ -22,6 +23,7 @@
 #include <stdint.h>
 
 #include "client/pyprep.h"
+#include "ipc/frames.h"
 #include "ipc/lane.h"
 #include "ipc/message.h"
 
@@ -80,8 +82,40 @@ struct backlog {
 	struct backlog_chunk *spare; /* one emptied chunk, kept */
 };
 
+/*
+ * How frames and records travel to the broker.  The rest of the library works on p->lane's rings,
+ * whose memory is shared (shm) or our own (unix, zmq: ipc/frames.h).
+ */
+struct client_lane {
+	const char *name;
+	uint32_t hello; /* flags of MSG_HELLO */
+	/* Find the daemon, and a way to it: p->fd is set. */
+	int (*open)(struct pyprep *p, const char *runtime_dir, struct pyprep_problem *why);
+	/* The welcome is in p->in: p->lane is ready. */
+	int (*welcomed)(struct pyprep *p, const struct welcome_body *welcome,
+			struct pyprep_problem *why);
+	/* One frame: 0, -EAGAIN no room now, -EPIPE, -EMSGSIZE. */
+	int (*send)(struct pyprep *p, unsigned type, const void *body, const void *tail,
+		    size_t tail_length);
+	/* One frame into p->in: 0, -EAGAIN, -EPIPE, -EPROTO. */
+	int (*recv)(struct pyprep *p, const char **why);
+	/* Until frames can be received or sent, or it is over: 1, 0 at the end of the time, -EINTR. */
+	int (*wait)(struct pyprep *p, short events, int timeout_ms);
+	/* A place for a submit's record, NULL without room; and publish it: 0, or it was not sent:
+	 * -EAGAIN with `no_wait`, -EINTR, -EPIPE. */
+	void *(*reserve)(struct pyprep *p, uint32_t length);
+	int (*commit)(struct pyprep *p, uint32_t length, bool no_wait);
+	/* Bring records that have come into lane.in: is there one?  NULL: they come by themselves. */
+	bool (*pull)(struct pyprep *p);
+	void (*close)(struct pyprep *p); /* also when open() failed half way */
+};
+extern const struct client_lane lane_shm, lane_unix, lane_zmq;
+
+struct zmq_way; /* lane_zmq.c */
+
 struct pyprep {
 	struct lane lane;
+	const struct client_lane *lane_ops;
 	const struct ring_record *held; /* given to the caller, not yet released */
 	uint64_t released; /* bytes given back since the broker's flag was last checked */
 	struct table table;
@@ -92,8 +126,11 @@ struct pyprep {
 	uint32_t payload_max;
 	uint32_t number; /* of the last request */
 	struct target *targets;
-	void *base; /* the lane's segment */
+	void *base; /* shm: the lane's segment */
 	size_t base_size;
+	struct frames frames; /* unix, zmq: what moves the rings */
+	uint64_t window, sent_bytes, taken_bytes; /* ... how far we may be ahead; we; the broker */
+	struct zmq_way *zmq;
 	char *message; /* the last receipt's error text, NUL-terminated */
 	size_t message_size;
 	struct pyprep_problem shut_out; /* why the broker closed on us; code "" if it did not say */
@@ -111,13 +148,45 @@ int problem_memory(struct pyprep_problem *why);
 /* Fill `why` from a MSG_REFUSED. */
 void problem_refused(const struct frame_in *in, struct pyprep_problem *why);
 
+/* A connected socket of the daemon of `runtime_dir` (NULL: the usual places), or -errno. */
+int socket_find(const char *runtime_dir, struct pyprep_problem *why);
+/* Its directories, in the order to try them; `own` (sun_path's size) is room for a built one. */
+int candidate_dirs(const char *given, char *own, size_t own_size, const char *ret[2]);
+int connect_problem(struct pyprep_problem *why, int error, const char *path);
+int version_problem(struct pyprep_problem *why, const char *what);
+
+/* ---- lane.c ---- */
+
+/* The lane of this name (NULL: $PYPREP_LANE, else shm); NULL with `why`: there is none. */
+const struct client_lane *lane_choose(const char *name, struct pyprep_problem *why);
+
+/* lane_unix.c: what shm and unix share. */
+int lane_socket_open(struct pyprep *p, const char *runtime_dir, struct pyprep_problem *why);
+int lane_socket_send(struct pyprep *p, unsigned type, const void *body, const void *tail,
+		     size_t tail_length);
+int lane_socket_recv(struct pyprep *p, const char **why);
+int lane_socket_wait(struct pyprep *p, short events, int timeout_ms);
+
+/* lane_frames.c: what unix and zmq share. */
+int lane_frames_welcomed(struct pyprep *p, const struct welcome_body *welcome,
+			 struct pyprep_problem *why);
+void *lane_frames_reserve(struct pyprep *p, uint32_t length);
+int lane_frames_commit(struct pyprep *p, uint32_t length, bool no_wait);
+bool lane_frames_pull(struct pyprep *p);
+/* The frame in p->in, when it carries records or says how far the broker is.  -EPROTO, -ENOMEM. */
+int lane_frames_note(struct pyprep *p);
+
 /* ---- request.c ---- */
 
 /* When `timeout_ms` from now is (-1: never). */
 uint64_t deadline_after(int timeout_ms);
 /* Wait until the socket is ready for `events` (or closed): 1; 0 at the deadline; -EINTR. */
-int socket_wait(const struct pyprep *p, short events, uint64_t deadline_ns);
-/* Take what is on the socket without waiting: bells, late replies, the end. */
+int socket_wait(struct pyprep *p, short events, uint64_t deadline_ns);
+/* One frame without waiting: 0 with p->in set, -EAGAIN, or -EPIPE with p->lost set.  Records in it
+ * have gone into lane.in. */
+int socket_take(struct pyprep *p);
+/* Take what is on the socket without waiting: bells, late replies, the end; on a lane of frames
+ * only until there is a record. */
 void socket_drain(struct pyprep *p);
 /* Ring the broker's bell if it sleeps.  Call after publishing or releasing. */
 void bell_if_needed(struct pyprep *p);
@@ -170,8 +239,10 @@ void backlog_free(struct backlog *b);
 
 /* Give the last event's record back to the ring. */
 void held_release(struct pyprep *p);
-/* Move all records of the return ring to the backlog: how many, or -ENOMEM. */
+/* Move all records that have come to the backlog: how many, or -ENOMEM; and only those that
+ * stand in the ring. */
 int return_ring_save(struct pyprep *p);
+int return_ring_empty(struct pyprep *p);
 
 /* ---- decode.c ---- */
 

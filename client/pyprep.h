@@ -50,6 +50,20 @@ struct pyprep_problem {
 PYPREP_API int pyprep_connect(const char *runtime_dir, struct pyprep **ret,
 			      struct pyprep_problem *why);
 
+/* The same on a lane of your choice: how jobs and results travel.
+ *   "shm"   rings in memory shared with the daemon: the fastest; what pyprep_connect() takes
+ *   "unix"  frames on its unix socket, nothing shared
+ *   "zmq"   frames through ZeroMQ (a daemon with zmq_lane = yes, and libzmq5 installed)
+ * NULL: $PYPREP_LANE, else "shm"; so pyprep_connect() follows that variable too.  Every call works
+ * on every lane; parameters are a little shorter on unix and zmq (65,468 bytes, not 65,536), and a
+ * receipt's result above 64 KiB is left out there (truncated is set, and the error text says so).
+ * -EINVAL: there is no such lane.  -ENOENT: the daemon has no zmq lane.  -ELIBACC: no libzmq. */
+PYPREP_API int pyprep_connect_lane(const char *runtime_dir, const char *lane, struct pyprep **ret,
+				   struct pyprep_problem *why);
+
+/* The lane of a connection: "shm", "unix" or "zmq". */
+PYPREP_API const char *pyprep_lane(const struct pyprep *p);
+
 /* Cancels what has not ended, and frees all.  NULL is fine. */
 PYPREP_API void pyprep_close(struct pyprep *p);
 

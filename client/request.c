@@ -1,5 +1,5 @@
 /*
- * request.c - the control socket after the greeting: requests and their replies,
+ * request.c - the control road after the greeting: requests and their replies,
  * bells, and the broker's end.
  *
  * A bell carries nothing: whoever waits looks at the ring again.  It is therefore
@@ -21,9 +21,8 @@ deadline_after(int timeout_ms)
 }
 
 int
-socket_wait(const struct pyprep *p, short events, uint64_t deadline_ns)
+socket_wait(struct pyprep *p, short events, uint64_t deadline_ns)
 {
-	struct pollfd pfd = { .fd = p->fd, .events = events };
 	int timeout_ms = -1;
 
 	if (deadline_ns != UINT64_MAX) {
@@ -32,8 +31,7 @@ socket_wait(const struct pyprep *p, short events, uint64_t deadline_ns)
 		uint64_t ms = (left + NS_PER_MS - 1) / NS_PER_MS;
 		timeout_ms = ms > INT_MAX ? INT_MAX : (int)ms;
 	}
-	int n = poll(&pfd, 1, timeout_ms);
-	return n < 0 ? -errno : n;
+	return p->lane_ops->wait(p, events, timeout_ms);
 }
 
 void
@@ -45,22 +43,38 @@ bell_if_needed(struct pyprep *p)
 	/* No room for the bell means the broker has frames to wake up for; a broken
 	 * connection shows when somebody waits on it. */
 	if (wake_needed(&p->lane.shared->broker))
-		(void)frame_send(p->fd, MSG_BELL, &empty, NULL, 0, NULL, 0);
+		(void)p->lane_ops->send(p, MSG_BELL, &empty, NULL, 0);
 }
 
-/* One frame without waiting: 0 with p->in set, -EAGAIN, or -EPIPE with p->lost set. */
+/* The records of the frame in p->in, if it has any and the lane is one of frames. */
 static int
+take_records(struct pyprep *p)
+{
+	int r = p->lane_ops->pull != NULL ? lane_frames_note(p) : 0;
+
+	if (r == 0)
+		return 0;
+	if (r == -ENOMEM)
+		problem_memory(&p->shut_out);
+	else
+		problem_set(&p->shut_out, r, "broker_lost", job_error_exit(ERR_BROKER_LOST),
+			    "the daemon sent records that do not hold together");
+	p->lost = true;
+	return -EPIPE;
+}
+
+int
 socket_take(struct pyprep *p)
 {
 	const char *reason = "";
-	int r = frame_recv(p->fd, &p->in, &reason);
+	int r = p->lane_ops->recv(p, &reason);
 
 	if (r == -EAGAIN)
 		return r;
 	if (r == 0) {
 		frame_close_fds(&p->in);
 		if (p->in.type != MSG_REFUSED)
-			return 0;
+			return take_records(p);
 		problem_refused(&p->in, &p->shut_out);
 	} else if (r == -EPROTO) {
 		problem_set(&p->shut_out, r, "broker_lost", job_error_exit(ERR_BROKER_LOST),
@@ -73,8 +87,11 @@ socket_take(struct pyprep *p)
 void
 socket_drain(struct pyprep *p)
 {
-	while (!p->lost && socket_take(p) == 0)
-		;
+	if (p->lane_ops->pull != NULL)
+		p->lane_ops->pull(p);
+	else
+		while (!p->lost && socket_take(p) == 0)
+			;
 }
 
 /* ---- msgpack ---- */
@@ -150,7 +167,7 @@ request_send(struct pyprep *p, const void *map, size_t length, int timeout_ms, u
 	struct request_body body = { .number = ++p->number };
 	int r;
 
-	while ((r = frame_send(p->fd, MSG_REQUEST, &body, map, length, NULL, 0)) == -EAGAIN) {
+	while ((r = p->lane_ops->send(p, MSG_REQUEST, &body, map, length)) == -EAGAIN) {
 		r = socket_wait(p, POLLOUT, deadline);
 		if (r <= 0)
 			return no_answer(r, timeout_ms, why);
@@ -248,7 +265,8 @@ cancel(struct pyprep *p, const uint64_t *tag)
 		pack_text(&pk, "all");
 		pack_text(&pk, "mine");
 	}
-	int r = pyprep_request(p, map.data, map.size, CANCEL_TIMEOUT_MS, read_cancelled, &count, NULL);
+	int r = pyprep_request(p, map.data, map.size, CANCEL_TIMEOUT_MS, read_cancelled, &count,
+			       NULL);
 	msgpack_sbuffer_destroy(&map);
 	return r < 0 ? r : count;
 }

@@ -1,6 +1,6 @@
 /*
- * session.c - one connection to a pyprepd: find its socket, greet, map the lane,
- * close; and problems in words.
+ * session.c - one connection to a pyprepd: find its socket, greet, close; and problems in
+ * words.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 
 #include "client/internal.h"
 #include "ipc/cleanup.h"
-#include "shm/segment.h"
+#include "shm/owner.h"
 
 #define CONNECT_TIMEOUT_MS 10000 /* a broker that restarts answers within milliseconds */
 #define SYSTEM_RUNTIME_DIR "/run/pyprep"
@@ -73,7 +73,7 @@ problem_refused(const struct frame_in *in, struct pyprep_problem *why)
 /* ---- finding the socket ---- */
 
 /* The directories to try, in order; `own` is room for a built one.  Returns how many. */
-static int
+int
 candidate_dirs(const char *given, char *own, size_t own_size, const char *ret[2])
 {
 	if (given == NULL || given[0] == '\0')
@@ -91,7 +91,7 @@ candidate_dirs(const char *given, char *own, size_t own_size, const char *ret[2]
 	return n;
 }
 
-static int
+int
 connect_problem(struct pyprep_problem *why, int error, const char *path)
 {
 	if (error == EACCES || error == EPERM)
@@ -133,8 +133,8 @@ socket_connect(const char *dir, struct pyprep_problem *why)
 	return take_fd(&fd);
 }
 
-static int
-find_daemon(const char *runtime_dir, struct pyprep_problem *why)
+int
+socket_find(const char *runtime_dir, struct pyprep_problem *why)
 {
 	char own[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	const char *dirs[2];
@@ -171,36 +171,13 @@ refused_errno(const struct frame_in *in)
 	}
 }
 
-static int
+int
 version_problem(struct pyprep_problem *why, const char *what)
 {
 	return problem_set(why, -EPROTO, "protocol_mismatch", EXIT_UNREACHABLE,
 			   "the daemon does not speak protocol %u as libpyprep " PYPREP_VERSION
 			   " does (%s); restart pyprepd from the same version",
 			   PROTOCOL_VERSION, what);
-}
-
-static int
-lane_map(struct pyprep *p, const struct welcome_body *welcome, struct pyprep_problem *why)
-{
-	if (welcome->version != PROTOCOL_VERSION)
-		return version_problem(why, "its version differs");
-	if (p->in.fd_count < 1 || welcome->lane_bytes < RING_SIZE_MIN ||
-	    welcome->lane_bytes > LANE_BYTES_MAX)
-		return version_problem(why, "its welcome carries no lane");
-
-	size_t size = lane_footprint(welcome->lane_bytes);
-	int r = segment_map(p->in.fds[0], size, &p->base);
-	if (r == 0) {
-		p->base_size = size;
-		r = lane_attach(&p->lane, p->base, welcome->lane_bytes, LANE_CLIENT);
-	}
-	if (r < 0)
-		return problem_set(why, r, "internal", EXIT_INTERNAL,
-				   "cannot map the shared memory the daemon sent: %s",
-				   strerror(-r));
-	p->payload_max = welcome->payload_max;
-	return 0;
 }
 
 /* The broker's first frame, received: welcome or refusal. */
@@ -212,7 +189,10 @@ welcome_take(struct pyprep *p, struct pyprep_problem *why)
 	if (p->in.type == MSG_WELCOME) {
 		struct welcome_body welcome;
 		memcpy(&welcome, p->in.body, sizeof(welcome));
-		r = lane_map(p, &welcome, why);
+		r = welcome.version != PROTOCOL_VERSION
+			    ? version_problem(why, "its version differs")
+			    : p->lane_ops->welcomed(p, &welcome, why);
+		p->payload_max = welcome.payload_max;
 	} else if (p->in.type == MSG_REFUSED) {
 		problem_refused(&p->in, why);
 		r = refused_errno(&p->in);
@@ -226,14 +206,15 @@ welcome_take(struct pyprep *p, struct pyprep_problem *why)
 static int
 greet(struct pyprep *p, struct pyprep_problem *why)
 {
-	struct hello_body hello = { .version = PROTOCOL_VERSION, .flags = HELLO_LANE };
+	struct hello_body hello = { .version = PROTOCOL_VERSION, .flags = p->lane_ops->hello };
+	uint64_t self = owner_self();
 	uint64_t deadline = deadline_after(CONNECT_TIMEOUT_MS);
 	const char *reason = "";
 	/* A broker that refuses may have closed already: its reason is still to be read. */
-	int sent = frame_send(p->fd, MSG_HELLO, &hello, NULL, 0, NULL, 0);
+	int sent = p->lane_ops->send(p, MSG_HELLO, &hello, &self, sizeof(self));
 	int r;
 
-	while ((r = frame_recv(p->fd, &p->in, &reason)) == -EAGAIN) {
+	while ((r = p->lane_ops->recv(p, &reason)) == -EAGAIN) {
 		r = socket_wait(p, POLLIN, deadline);
 		if (r == 0)
 			return problem_set(why, -ETIMEDOUT, "unreachable", EXIT_UNREACHABLE,
@@ -255,23 +236,25 @@ greet(struct pyprep *p, struct pyprep_problem *why)
 /* ---- what the user calls ---- */
 
 int
-pyprep_connect(const char *runtime_dir, struct pyprep **ret, struct pyprep_problem *why)
+pyprep_connect_lane(const char *runtime_dir, const char *lane, struct pyprep **ret,
+		    struct pyprep_problem *why)
 {
-	int fd = find_daemon(runtime_dir, why);
-	if (fd < 0)
-		return fd;
+	const struct client_lane *lane_ops = lane_choose(lane, why);
+	if (lane_ops == NULL)
+		return -EINVAL;
 
 	struct pyprep *p = malloc(sizeof(*p));
-	if (p == NULL) {
-		close(fd);
+	if (p == NULL)
 		return problem_memory(why);
-	}
 	/* The frame buffer stays untouched until a frame comes. */
 	memset(p, 0, offsetof(struct pyprep, in));
 	p->in.fd_count = 0;
-	p->fd = fd;
+	p->fd = -1;
+	p->lane_ops = lane_ops;
 	p->table.first_free = ENTRY_NONE;
-	int r = greet(p, why);
+	int r = lane_ops->open(p, runtime_dir, why);
+	if (r == 0)
+		r = greet(p, why);
 	if (r < 0) {
 		pyprep_close(p);
 		return r;
@@ -280,14 +263,25 @@ pyprep_connect(const char *runtime_dir, struct pyprep **ret, struct pyprep_probl
 	return 0;
 }
 
+int
+pyprep_connect(const char *runtime_dir, struct pyprep **ret, struct pyprep_problem *why)
+{
+	return pyprep_connect_lane(runtime_dir, NULL, ret, why);
+}
+
+const char *
+pyprep_lane(const struct pyprep *p)
+{
+	return p->lane_ops->name;
+}
+
 void
 pyprep_close(struct pyprep *p)
 {
 	if (p == NULL)
 		return;
-	/* The broker sees the end of file and cancels what has not ended. */
-	close(p->fd);
-	segment_unmap(p->base, p->base_size);
+	/* The broker sees the end of it and cancels what has not ended. */
+	p->lane_ops->close(p);
 	backlog_free(&p->backlog);
 	targets_free(p->targets);
 	free(p->table.entries);

@@ -29,13 +29,13 @@ nap(struct pyprep *p)
 	return r < 0 ? r : 0;
 }
 
-/* Wait until a record of `length` fits the submit ring. */
+/* Wait until a record of `length` has a place. */
 static int
-wait_for_room(struct pyprep *p, uint32_t length, bool no_wait)
+wait_for_room(struct pyprep *p, uint32_t length, bool no_wait, void **ret)
 {
 	int looks = 0;
 
-	while (!ring_has_room(&p->lane.out, length)) {
+	while ((*ret = p->lane_ops->reserve(p, length)) == NULL) {
 		bell_if_needed(p);
 		if (no_wait)
 			return -EAGAIN;
@@ -86,12 +86,11 @@ pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared,
 	struct entry *entry = table_reserve(&p->table);
 	if (entry == NULL)
 		return -ENOMEM;
-	unsigned char *place = ring_reserve(&p->lane.out, MSG_SUBMIT, prepared->length);
+	unsigned char *place = p->lane_ops->reserve(p, prepared->length);
 	if (place == NULL) {
-		int r = wait_for_room(p, prepared->length, prepared->no_wait);
+		int r = wait_for_room(p, prepared->length, prepared->no_wait, (void **)&place);
 		if (r < 0)
 			return r;
-		place = ring_reserve(&p->lane.out, MSG_SUBMIT, prepared->length);
 	}
 	memcpy(place, prepared->record, prepared->length);
 	struct submit_body *body = (struct submit_body *)place;
@@ -99,9 +98,10 @@ pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared,
 	body->tag = table_use(&p->table, entry, prepared->target, user, now);
 	if (ret_tag != NULL)
 		*ret_tag = table_tag(&p->table, entry);
-	ring_commit(&p->lane.out, prepared->length);
-	bell_if_needed(p);
-	return 0;
+	int r = p->lane_ops->commit(p, prepared->length, prepared->no_wait);
+	if (r < 0)
+		table_release(&p->table, entry);
+	return r;
 }
 
 static int

@@ -4,6 +4,7 @@
  *   broker.c    role: the loop, waiting, the supervisor's messages
  *   clients.c   connections: who they are, their lanes, what they say
  *   outlet.c    what goes to a client, and what waits while it does not read
+ *   lane.h      how records travel: a table of operations each (lane_*.c)
  *   admit.c     a submit becomes a job
  *   schedule.c  which job is next: the pools' queues
  *   dispatch.c  which worker gets it: tickets, credit, results
@@ -28,7 +29,9 @@
 #include "daemon/history.h"
 #include "daemon/identity.h"
 #include "daemon/jobs.h"
+#include "daemon/lane.h"
 #include "daemon/roles.h"
+#include "ipc/frames.h"
 #include "ipc/lane.h"
 #include "ipc/link.h"
 
@@ -53,9 +56,10 @@ struct client {
 	TAILQ_ENTRY(client) active_link; /* while its lane is looked at each turn */
 	struct broker *broker;
 	uint32_t index;
-	int fd;
+	int fd; /* its socket; -1 on a lane without one of its own */
 	uint64_t since_ns;
 	struct event *readable;
+	const struct lane_ops *lane_ops;
 	struct identity who;
 	enum access access;
 	bool may_submit; /* of identity.h, asked once: they cost system calls */
@@ -66,10 +70,13 @@ struct client {
 	bool writing;         /* its socket was full: waits to be writable */
 	bool bell_due;        /* something was put into its ring in this turn */
 	uint32_t quiet_turns; /* looks in a row that found nothing */
+	bool blocked;         /* frames: what stands in lane.out found no room on the way */
+	bool bundles;         /* frames: it takes MSG_RECORDS */
 	struct lane lane;     /* shared is NULL without a lane */
-	void *lane_base;
+	struct frames frames; /* what moves its rings when they are not shared */
+	uint64_t told_bytes;  /* frames: in the last MSG_TAKEN */
 	uint64_t lane_inode;
-	uint64_t frames_in, frames_out; /* on its socket, ever */
+	uint64_t frames_in, frames_out; /* on its control road, ever */
 	STAILQ_HEAD(, parked) backlog;
 	uint64_t backlog_bytes;
 	STAILQ_HEAD(, parked) replies; /* frames that found no room in the socket */
@@ -169,6 +176,7 @@ struct broker {
 	bool someone_doomed;
 	bool room_made; /* a job has left the table in this turn */
 	uint32_t stalled_clients;
+	uint32_t blocked_clients;
 	LIST_HEAD(, watcher) watchers;
 	struct event *control, *bell, *look_again;
 	struct event *deadline;
@@ -207,6 +215,10 @@ unsigned client_admit(struct broker *b, struct client *c);
 bool client_drop_stalled(struct broker *b, struct client *c, const uint64_t *tag);
 
 void client_on_socket(evutil_socket_t fd, short what, void *context);
+/* Take what is on its socket, so much at once; and one frame, wherever it came from. */
+void client_read(struct broker *b, struct client *c);
+void client_on_frame(struct broker *b, struct client *c, struct frame_in *in);
+void client_broke_rules(struct client *c, const char *why);
 
 /* outlet.c */
 /* Put a record into the client's ring, or behind what waits already.  `parts` are written one
@@ -225,9 +237,10 @@ struct parked *client_park(uint32_t type, const struct part *parts, unsigned cou
 void client_doom(struct client *c);                       /* close it at the end of this turn */
 void client_activate(struct broker *b, struct client *c); /* look at its lane each turn */
 void client_deactivate(struct broker *b, struct client *c);
-void client_ring(struct client *c); /* wake it if it sleeps */
+void client_ring(struct client *c); /* what was put travels; wake it if it sleeps */
 unsigned client_flush_backlog(struct broker *b, struct client *c);
 void client_flush_replies(struct broker *b, struct client *c);
+void client_unblock(struct broker *b, struct client *c); /* there may be room on its road */
 
 /* admit.c: 0, or -EAGAIN when it has to wait for room, -EPROTO when the record is not one. */
 int admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,

@@ -17,7 +17,6 @@
 #include "daemon/request.h"
 #include "ipc/cleanup.h"
 #include "ipc/clock.h"
-#include "shm/segment.h"
 
 #define RECORDS_A_TURN  256u /* of one client */
 #define QUIET_TURNS     64u  /* looks in vain before a lane has to ring */
@@ -28,40 +27,31 @@
 
 /* ---- what comes from the client ---- */
 
-static void
-broke_rules(struct client *c, const char *why)
+void
+client_broke_rules(struct client *c, const char *why)
 {
 	log_info("client %u (pid %d, uid %u) broke the protocol: %s; letting it go", c->index,
 		 (int)c->who.pid, c->who.uid, why);
 	client_refuse(c, ERR_BAD_REQUEST, why);
 }
 
-static uint64_t
-lane_capacity(uint64_t wanted)
-{
-	uint64_t capacity = LANE_BYTES_MIN;
-
-	while (capacity < wanted && capacity < LANE_BYTES_MAX)
-		capacity *= 2;
-	return capacity;
-}
-
 static int
-make_lane(struct client *c, uint64_t wanted, int *ret_fd)
+open_lane(struct client *c, const struct hello_body *hello, struct welcome_body *welcome,
+	  int *ret_fd)
 {
-	uint64_t capacity = lane_capacity(wanted != 0 ? wanted : LANE_BYTES_DEFAULT);
-	scoped_fd fd = -1;
-	void *base = NULL;
+	int r = 0;
 
-	int r = segment_create("pyprep-lane", lane_footprint(capacity), &fd);
-	if (r == 0)
-		r = segment_map(fd, lane_footprint(capacity), &base);
-	if (r < 0)
-		return r;
-	c->lane_base = base;
-	r = lane_attach(&c->lane, base, capacity, LANE_BROKER);
-	c->lane_inode = segment_inode(fd);
-	*ret_fd = take_fd(&fd);
+	if (hello->flags & HELLO_LANE) {
+		r = lane_shm_open(c, hello->lane_bytes, ret_fd);
+		welcome->lane_bytes = c->lane.capacity;
+	} else if (hello->flags & HELLO_FRAMES) {
+		r = lane_frames_open(c);
+		if (r == 0 && c->lane_ops == &lane_none)
+			c->lane_ops = &lane_unix;
+		c->bundles = (hello->flags & HELLO_BUNDLES) != 0;
+		welcome->lane_bytes = FRAMES_WINDOW;
+		welcome->payload_max = FRAMES_PAYLOAD_MAX;
+	}
 	return r;
 }
 
@@ -78,7 +68,7 @@ on_hello(struct client *c, const struct hello_body *hello)
 	char text[128];
 
 	if (c->greeted) {
-		broke_rules(c, "a second hello");
+		client_broke_rules(c, "a second hello");
 		return;
 	}
 	if (hello->version != PROTOCOL_VERSION) {
@@ -87,63 +77,75 @@ on_hello(struct client *c, const struct hello_body *hello)
 		client_refuse(c, ERR_BAD_REQUEST, text);
 		return;
 	}
-	if (hello->flags & HELLO_LANE) {
-		int r = make_lane(c, hello->lane_bytes, &fd);
-		if (r < 0) {
-			snprintf(text, sizeof(text), "no memory for a lane: %s", strerror(-r));
-			client_refuse(c, ERR_TOO_MANY, text);
-			return;
-		}
-		welcome.lane_bytes = c->lane.capacity;
-		wake_arm(&c->lane.shared->broker);
+	int r = open_lane(c, hello, &welcome, &fd);
+	if (r < 0) {
+		snprintf(text, sizeof(text), "no memory for a lane: %s", strerror(-r));
+		client_refuse(c, ERR_TOO_MANY, text);
+		return;
 	}
 	c->greeted = true;
-	if (frame_send(c->fd, MSG_WELCOME, &welcome, NULL, 0, &fd, fd >= 0 ? 1 : 0) < 0)
+	r = fd >= 0 ? frame_send(c->fd, MSG_WELCOME, &welcome, NULL, 0, &fd, 1)
+		    : c->lane_ops->send(c, MSG_WELCOME, &welcome, NULL, 0);
+	if (r < 0)
 		client_doom(c);
-	c->frames_out++;
+	c->frames_out += fd >= 0;
 }
 
-static void
-on_frame(struct broker *b, struct client *c, struct frame_in *in)
+void
+client_on_frame(struct broker *b, struct client *c, struct frame_in *in)
 {
 	c->frames_in++;
 	if (in->fd_count > 0) {
 		frame_close_fds(in);
-		broke_rules(c, "descriptors are not taken");
+		client_broke_rules(c, "descriptors are not taken");
 	} else if (in->type == MSG_HELLO) {
 		on_hello(c, in->body);
 	} else if (!c->greeted) {
-		broke_rules(c, "the first frame must be a hello");
+		client_broke_rules(c, "the first frame must be a hello");
 	} else if (in->type == MSG_BELL) {
 		client_activate(b, c);
+	} else if (frames_carry(in->type) && c->frames.base != NULL) {
+		lane_frames_take(b, c, in);
+	} else if (in->type == MSG_BYE) {
+		client_doom(c);
 	} else if (in->type == MSG_REQUEST) {
 		request_handle(b, c, in->body, in->tail, in->tail_length);
 	} else {
-		broke_rules(c, "a client does not send such frames");
+		client_broke_rules(c, "a client does not send such frames");
+	}
+}
+
+void
+client_read(struct broker *b, struct client *c)
+{
+	static struct frame_in in; /* 64 KiB: not on the stack */
+	const char *why = "";
+
+	for (unsigned i = 0; i < FRAMES_AT_ONCE && !c->doomed && !c->writing; i++) {
+		int r = frame_recv(c->fd, &in, &why);
+		if (r == -EAGAIN)
+			return;
+		if (r == -EPROTO)
+			client_broke_rules(c, why);
+		else if (r < 0)
+			client_doom(c);
+		else
+			client_on_frame(b, c, &in);
 	}
 }
 
 void
 client_on_socket(evutil_socket_t fd, short what, void *context)
 {
-	static struct frame_in in; /* 64 KiB: not on the stack */
 	struct client *c = context;
 	struct broker *b = c->broker;
-	const char *why = "";
 
-	if (what & EV_WRITE)
+	(void)fd;
+	if ((what & EV_WRITE) && c->writing)
 		client_flush_replies(b, c);
-	for (unsigned i = 0; i < FRAMES_AT_ONCE && !c->doomed && !c->writing; i++) {
-		int r = frame_recv(fd, &in, &why);
-		if (r == -EAGAIN)
-			return;
-		if (r == -EPROTO)
-			broke_rules(c, why);
-		else if (r < 0)
-			client_doom(c);
-		else
-			on_frame(b, c, &in);
-	}
+	if ((what & EV_WRITE) && c->blocked && !c->doomed)
+		client_unblock(b, c);
+	client_read(b, c);
 }
 
 /* One record, or the one that waits for room.  -EAGAIN: waits for room. */
@@ -176,9 +178,9 @@ take_record(struct broker *b, struct client *c)
 }
 
 static unsigned
-poll_client(struct broker *b, struct client *c)
+take_records(struct broker *b, struct client *c)
 {
-	unsigned n = client_flush_backlog(b, c);
+	unsigned n = 0;
 	int r = 0;
 
 	for (unsigned i = 0; i < RECORDS_A_TURN && !c->doomed; i++, n++) {
@@ -187,16 +189,29 @@ poll_client(struct broker *b, struct client *c)
 			break;
 	}
 	if (r == -EPROTO || r == -EMSGSIZE)
-		broke_rules(c, "its lane does not hold together");
+		client_broke_rules(c, "its lane does not hold together");
 	else if (r == -ENOMEM)
 		client_doom(c);
+	/* It may have to be told how far we are. */
+	c->bell_due |= n > 0 && c->frames.base != NULL;
 	return n;
 }
 
+static unsigned
+poll_client(struct broker *b, struct client *c)
+{
+	unsigned n = client_flush_backlog(b, c);
+
+	if (c->lane_ops->pull != NULL && !c->doomed)
+		c->lane_ops->pull(b, c);
+	return n + take_records(b, c);
+}
+
+/* Without a pull: the frame that asks for this is still being read. */
 unsigned
 client_admit(struct broker *b, struct client *c)
 {
-	return c->lane.shared != NULL && !c->doomed ? poll_client(b, c) : 0;
+	return c->lane.shared != NULL && !c->doomed ? take_records(b, c) : 0;
 }
 
 bool
@@ -316,10 +331,7 @@ close_client(struct broker *b, struct client *c)
 	if (b->reloading == c)
 		b->reloading = NULL;
 	client_deactivate(b, c);
-	event_free(c->readable);
-	close(c->fd);
-	if (c->lane_base != NULL)
-		segment_unmap(c->lane_base, lane_footprint(c->lane.capacity));
+	c->lane_ops->close(c);
 	while ((p = STAILQ_FIRST(&c->backlog)) != NULL) {
 		STAILQ_REMOVE_HEAD(&c->backlog, link);
 		free(p);
@@ -329,6 +341,7 @@ close_client(struct broker *b, struct client *c)
 		free(p);
 	}
 	b->stalled_clients -= c->stalled != NULL;
+	b->blocked_clients -= c->blocked;
 	free(c->stalled);
 	free(c->context);
 	b->clients[c->index] = NULL;
@@ -410,6 +423,7 @@ welcome_socket(struct broker *b, int socket)
 		.broker = b,
 		.index = place,
 		.fd = take_fd(&fd),
+		.lane_ops = &lane_none,
 		.who = who,
 		.access = access,
 		.may_submit = identity_may_submit(b->config, &who),

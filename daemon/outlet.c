@@ -1,6 +1,6 @@
 /*
- * outlet.c - what goes to a client: records into its ring, frames onto its socket, and what
- * waits while it does not read.
+ * outlet.c - what goes to a client: records into its ring, frames onto its control road, and
+ * what waits while it does not read.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,14 +29,9 @@ client_doom(struct client *c)
 void
 client_ring(struct client *c)
 {
-	struct empty_body empty = { 0 };
-
 	c->bell_due = false;
-	/* A full socket means that it has enough to wake up for. */
-	if (wake_needed(&c->lane.shared->client) &&
-	    frame_send(c->fd, MSG_BELL, &empty, NULL, 0, NULL, 0) == 0)
-		c->frames_out++;
 	ring_mark(&c->lane.out);
+	c->lane_ops->flush(c);
 }
 
 static uint32_t
@@ -100,6 +95,10 @@ client_put(struct broker *b, struct client *c, unsigned type, const struct part 
 
 	if (c->lane.shared == NULL || c->doomed)
 		return;
+	if (length > FRAME_RECORD_MAX && c->frames.base != NULL) {
+		lane_frames_put_long(b, c, type, parts);
+		return;
+	}
 	if (STAILQ_EMPTY(&c->backlog)) {
 		void *place = ring_reserve(&c->lane.out, type, length);
 		if (place != NULL) {
@@ -147,18 +146,25 @@ client_flush_backlog(struct broker *b, struct client *c)
 	return n;
 }
 
+void
+client_unblock(struct broker *b, struct client *c)
+{
+	c->blocked = false;
+	b->blocked_clients--;
+	client_ring(c);
+	if (!c->blocked && c->lane_ops->listen != NULL)
+		c->lane_ops->listen(b, c);
+	client_activate(b, c);
+}
+
 /* ---- frames ---- */
 
-/* Who has replies to read is not listened to meanwhile: so unread replies are bounded by what one
- * request answers. */
 static void
-watch_socket(struct broker *b, struct client *c, bool writing)
+wait_for_reader(struct broker *b, struct client *c, bool waiting)
 {
-	c->writing = writing;
-	event_del(c->readable);
-	event_assign(c->readable, b->base, c->fd,
-		     (short)(EV_PERSIST | (writing ? EV_WRITE : EV_READ)), client_on_socket, c);
-	event_add(c->readable, NULL);
+	c->writing = waiting;
+	if (c->lane_ops->listen != NULL)
+		c->lane_ops->listen(b, c);
 }
 
 static void
@@ -173,12 +179,10 @@ send_or_park(struct broker *b, struct client *c, unsigned type, const struct par
 		return;
 	gather(frame, parts, count);
 	if (STAILQ_EMPTY(&c->replies))
-		r = frame_send(c->fd, type, frame, frame + body, parts_length(parts, count) - body,
-			       NULL, 0);
-	if (r == 0) {
-		c->frames_out++;
+		r = c->lane_ops->send(c, type, frame, frame + body,
+				      parts_length(parts, count) - body);
+	if (r == 0)
 		return;
-	}
 	struct parked *p = r == -EAGAIN ? client_park(type, parts, count) : NULL;
 	if (p == NULL) {
 		client_doom(c);
@@ -190,7 +194,7 @@ send_or_park(struct broker *b, struct client *c, unsigned type, const struct par
 	if (c->backlog_bytes > REPLIES_MAX + BACKLOG_LIMIT)
 		client_doom(c);
 	if (!c->writing)
-		watch_socket(b, c, true);
+		wait_for_reader(b, c, true);
 }
 
 void
@@ -201,20 +205,18 @@ client_flush_replies(struct broker *b, struct client *c)
 	while ((p = STAILQ_FIRST(&c->replies)) != NULL) {
 		/* Only MSG_REPLY is parked. */
 		size_t body = sizeof(struct reply_body);
-		int r = frame_send(c->fd, p->type, p->body, p->body + body, p->length - body, NULL,
-				   0);
+		int r = c->lane_ops->send(c, p->type, p->body, p->body + body, p->length - body);
 		if (r == -EAGAIN)
 			return;
 		if (r < 0)
 			client_doom(c);
-		c->frames_out++;
 		STAILQ_REMOVE_HEAD(&c->replies, link);
 		c->backlog_bytes -= p->length;
 		free(p);
 	}
 	if (!client_is_held(c))
 		queue_release_held(b, c);
-	watch_socket(b, c, false);
+	wait_for_reader(b, c, false);
 }
 
 void
@@ -240,6 +242,6 @@ client_refuse(struct client *c, enum job_error error, const char *text)
 {
 	struct refused_body body = { .error = error };
 
-	(void)frame_send(c->fd, MSG_REFUSED, &body, text, strlen(text), NULL, 0);
+	(void)c->lane_ops->send(c, MSG_REFUSED, &body, text, strlen(text));
 	client_doom(c);
 }

@@ -225,8 +225,10 @@ put_socket(struct reply *a, const struct client *c, const char *role)
 	snprintf(h.name, sizeof(h.name), "%s control", role);
 	h.peer = role;
 	h.peer_pid = (uint32_t)c->who.pid;
-	h.fd = (uint64_t)c->fd;
-	h.inode = segment_inode(c->fd);
+	if (c->fd >= 0) { /* else it is libzmq's */
+		h.fd = (uint64_t)c->fd;
+		h.inode = segment_inode(c->fd);
+	}
 	h.in = c->frames_in;
 	h.out = c->frames_out;
 	h.used = c->backlog_bytes;
@@ -245,10 +247,11 @@ put_lane(struct reply *a, const struct client *c, const char *role)
 	memory.peer_pid = pid;
 	memory.inode = c->lane_inode;
 	memory.bytes = segment_round(lane_footprint(c->lane.capacity));
-	put(a, &memory);
-	snprintf(name, sizeof(name), "%s submits", role);
+	if (c->lane_ops == &lane_shm) /* else the rings are the broker's own */
+		put(a, &memory);
+	snprintf(name, sizeof(name), "%s submits (%s)", role, c->lane_ops->name);
 	put_ring(a, &c->lane.in, false, name, role, pid, c->since_ns);
-	snprintf(name, sizeof(name), "%s returns", role);
+	snprintf(name, sizeof(name), "%s returns (%s)", role, c->lane_ops->name);
 	put_ring(a, &c->lane.out, true, name, role, pid, c->since_ns);
 }
 
@@ -260,7 +263,7 @@ reply_client(struct broker *b, const struct request *r, const struct client *c)
 	struct reply a;
 
 	snprintf(role, sizeof(role), "client %u", c->index);
-	begin(&a, lane ? 4 : 1);
+	begin(&a, 1u + (lane ? 2u : 0) + (c->lane_ops == &lane_shm));
 	put_socket(&a, c, role);
 	if (lane)
 		put_lane(&a, c, role);

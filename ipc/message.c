@@ -27,6 +27,12 @@ message_name(unsigned type)
 	return type < ROW_COUNT ? rows[type].name : NULL;
 }
 
+uint32_t
+message_body(unsigned type)
+{
+	return type < ROW_COUNT ? rows[type].body : 0;
+}
+
 bool
 message_fits(unsigned type, uint32_t length)
 {
@@ -66,6 +72,24 @@ frame_decode(struct frame_in *in, size_t size, const char **why)
 	in->tail = in->buffer + rows[header.type].body;
 	in->tail_length = header.length - rows[header.type].body;
 	return 0;
+}
+
+int
+frame_encode(void *buffer, unsigned type, const void *body, const void *tail, size_t tail_length)
+{
+	struct frame header = {
+		.magic = FRAME_MAGIC,
+		.type = (uint16_t)type,
+		.length = (uint32_t)(rows[type].body + tail_length),
+	};
+
+	if (tail_length > FRAME_MAX || sizeof(header) + header.length > FRAME_MAX)
+		return -EMSGSIZE;
+	unsigned char *at = mempcpy(buffer, &header, sizeof(header));
+	at = mempcpy(at, body, rows[type].body);
+	if (tail_length > 0)
+		memcpy(at, tail, tail_length);
+	return (int)(sizeof(header) + header.length);
 }
 
 int

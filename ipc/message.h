@@ -5,7 +5,9 @@
  *
  * Three roads:
  *   control  a SOCK_SEQPACKET unix socket, one frame per message: struct frame, body, tail.
- *   lane     the two rings a client shares with the broker: ring record type, body, tail.
+ *   lane     how a client's records travel.  shm: two rings it shares with the broker; ring
+ *            record type, body, tail.  unix, zmq: frames on its control road, one record
+ *            each, or several in a MSG_RECORDS.
  *   link     the two rings the broker shares with a worker: the same.
  * A body is a fixed struct; the tail is what follows it (msgpack, text or bytes) and
  * ends with the message.  All integers are little-endian, of this machine.
@@ -35,12 +37,15 @@ struct hello_body { /* the first frame of a client */
 	uint32_t flags; /* HELLO_* */
 	uint64_t lane_bytes; /* wanted capacity of each ring; 0: the broker's choice */
 };
-#define HELLO_LANE 1u /* wants the shared-memory lane; without it only requests */
+#define HELLO_LANE    1u /* wants the shared-memory lane; without any lane only requests */
+#define HELLO_FRAMES  2u /* records come and go as frames, like requests */
+#define HELLO_BUNDLES 4u /* ... and several of the broker's may come in one MSG_RECORDS */
 
 struct welcome_body { /* carries the lane's memfd when HELLO_LANE was asked */
 	uint32_t version;
 	uint32_t client; /* the broker's number for this client */
-	uint64_t lane_bytes; /* capacity of each of the two rings; 0: no lane */
+	uint64_t lane_bytes; /* capacity of each of the two rings; with HELLO_FRAMES how far a
+				client may be ahead of taken_body.bytes; 0: no lane */
 	uint32_t payload_max; /* longest parameters of one job, bytes */
 	uint32_t broker_pid;
 };
@@ -61,6 +66,19 @@ struct reply_body { /* tail: one msgpack map */
 };
 #define REPLY_MORE  1u /* further replies to this request follow */
 #define REPLY_ERROR 2u /* the map is {"code": word, "message": text} */
+
+/* Several records in one frame.  Tail: records as they stand in a ring (shm/ring.h: size, type,
+ * length, reserved, body and tail, to a multiple of 16). */
+struct records_body {
+	uint32_t reserved[4]; /* keeps what follows aligned */
+};
+
+/* How many bytes of records the broker has taken since the welcome.  A record counts with its
+ * size in a ring: 16 bytes of header, body and tail, to a multiple of 16.  A client may be at
+ * most lane_bytes ahead of it. */
+struct taken_body {
+	uint64_t bytes;
+};
 
 struct submit_body { /* tail: parameters, one msgpack map {name: value} */
 	uint64_t tag; /* comes back in the receipt */
@@ -177,6 +195,9 @@ struct beat_body {
 	X(MSG_REQUEST,        4,  CONTROL, CLIENT,     struct request_body)    \
 	X(MSG_REPLY,          5,  CONTROL, BROKER,     struct reply_body)      \
 	X(MSG_BELL,           6,  CONTROL, EITHER,     struct empty_body)      \
+	X(MSG_RECORDS,        7,  CONTROL, EITHER,     struct records_body)    \
+	X(MSG_TAKEN,          8,  CONTROL, BROKER,     struct taken_body)      \
+	X(MSG_BYE,            9,  CONTROL, CLIENT,     struct empty_body)      \
 	X(MSG_SUBMIT,         16, LANE,    CLIENT,     struct submit_body)     \
 	X(MSG_RECEIPT,        17, LANE,    BROKER,     struct receipt)         \
 	X(MSG_OUTPUT,         18, LANE,    BROKER,     struct output_body)     \
@@ -207,6 +228,9 @@ enum message_type {
 /* NULL for a value that is no message. */
 const char *message_name(unsigned type);
 
+/* Bytes of the body of `type`; 0 for a value that is no message. */
+uint32_t message_body(unsigned type);
+
 /* Is `length` enough for the body of `type`, and `type` a message of the list? */
 bool message_fits(unsigned type, uint32_t length);
 
@@ -233,6 +257,15 @@ struct frame_in {
 /* Check `size` bytes of `in->buffer` as one frame and set type, body and tail.  Never
  * trusts a length.  -EPROTO with *why set to a sentence for the sender. */
 int frame_decode(struct frame_in *in, size_t size, const char **why);
+
+/* The longest record that fits a frame of its own. */
+#define FRAME_RECORD_MAX (FRAME_MAX - (uint32_t)sizeof(struct frame))
+/* Bytes of records that fit a MSG_RECORDS, a multiple of 16. */
+#define FRAME_RECORDS_MAX ((FRAME_RECORD_MAX - (uint32_t)sizeof(struct records_body)) & ~15u)
+
+/* Write one frame to `buffer` (FRAME_MAX bytes): its length, or -EMSGSIZE. */
+int frame_encode(void *buffer, unsigned type, const void *body, const void *tail,
+		 size_t tail_length);
 
 /* Send one frame: body (its size by type) and tail, with descriptors.  Never blocks when
  * `fd` is non-blocking.  -EAGAIN: no room now.  -EPIPE: the other side is gone.

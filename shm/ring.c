@@ -4,13 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-static uint64_t
-record_size(uint32_t length)
-{
-	uint64_t size = sizeof(struct ring_record) + (uint64_t)length;
-	return (size + RING_ALIGN - 1) / RING_ALIGN * RING_ALIGN;
-}
-
 static struct ring_record *
 record_at(struct ring *r, uint64_t position)
 {
@@ -76,13 +69,13 @@ needed(const struct ring *r, uint64_t size)
 bool
 ring_has_room(struct ring *r, uint32_t length)
 {
-	return has_free(r, needed(r, record_size(length)));
+	return has_free(r, needed(r, ring_record_size(length)));
 }
 
 void *
 ring_reserve(struct ring *r, uint32_t type, uint32_t length)
 {
-	uint64_t size = record_size(length);
+	uint64_t size = ring_record_size(length);
 	uint64_t need = needed(r, size);
 
 	if (size > r->capacity || !has_free(r, need))
@@ -115,7 +108,7 @@ ring_commit(struct ring *r, uint32_t length)
 		record = record_at(r, r->mine + filler);
 	}
 	record->length = length;
-	record->size = (uint32_t)record_size(length);
+	record->size = (uint32_t)ring_record_size(length);
 	r->mine += filler + record->size;
 	r->pending = 0;
 	r->records++;
@@ -147,6 +140,37 @@ ring_release(struct ring *r, const struct ring_record *record)
 {
 	r->records++;
 	pass(r, record->size);
+}
+
+const struct ring_record *
+ring_peek_run(struct ring *r, uint64_t most, uint64_t *ret_bytes)
+{
+	const struct ring_record *first = ring_peek(r);
+	uint64_t bytes = 0;
+
+	*ret_bytes = 0;
+	if (first == NULL)
+		return NULL;
+	uint64_t to_end = r->capacity - (r->mine & (r->capacity - 1));
+	uint64_t end = r->theirs - r->mine < to_end ? r->theirs - r->mine : to_end;
+	while (bytes < end) {
+		const struct ring_record *next = record_at(r, r->mine + bytes);
+		if (next->type == RING_TYPE_SKIP || (bytes + next->size > most && bytes > 0))
+			break;
+		bytes += next->size;
+		if (bytes > most)
+			break;
+	}
+	*ret_bytes = bytes;
+	return bytes <= most ? first : NULL;
+}
+
+void
+ring_release_run(struct ring *r, uint64_t bytes)
+{
+	for (uint64_t at = 0; at < bytes; at += record_at(r, r->mine + at)->size)
+		r->records++;
+	pass(r, (uint32_t)bytes);
 }
 
 int

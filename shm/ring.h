@@ -97,6 +97,20 @@ bool ring_has_room(struct ring *r, uint32_t length);
 const struct ring_record *ring_peek(struct ring *r);
 void ring_release(struct ring *r, const struct ring_record *record);
 
+/* ... or several at once: the records that stand one behind the other in place, whole ones of at
+ * most `most` bytes together; NULL when there is none, or the first alone is larger (its size is
+ * then in *ret_bytes).  *ret_bytes, headers and padding included, are given back together. */
+const struct ring_record *ring_peek_run(struct ring *r, uint64_t most, uint64_t *ret_bytes);
+void ring_release_run(struct ring *r, uint64_t bytes);
+
+/* Bytes a record with a body of `length` takes in a ring. */
+static inline uint64_t
+ring_record_size(uint32_t length)
+{
+	return (sizeof(struct ring_record) + (uint64_t)length + RING_ALIGN - 1) / RING_ALIGN *
+	       RING_ALIGN;
+}
+
 /* Consumer that does not: copy the next record's body to `body` (at most `max`
  * bytes) and consume it.  Returns 1 with *type and *length set, 0 when the ring is
  * empty, -EPROTO when the producer broke the rules, -EMSGSIZE when the body is

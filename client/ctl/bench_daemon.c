@@ -157,7 +157,7 @@ answers(const struct bench_daemon *d)
 	struct request request;
 	struct pyprep *p;
 
-	if (pyprep_connect(d->runtime, &p, &why) < 0)
+	if (pyprep_connect_lane(d->runtime, ctl.lane, &p, &why) < 0)
 		return false;
 	request_begin(&request, "ping", 0);
 	int r = request_ask(&request, p, PING_MS, NULL, NULL, &why);
@@ -216,7 +216,7 @@ session_open(const struct bench *bench, enum bench_config config, struct bench_s
 			return -1;
 		directory = ret->daemon.runtime;
 	}
-	if (pyprep_connect(directory, &ret->p, &why) < 0)
+	if (pyprep_connect_lane(directory, ctl.lane, &ret->p, &why) < 0)
 		return bench_fail(result, "%s", why.message);
 	return 0;
 }

@@ -80,6 +80,7 @@ const struct command *command_by_name(const char *name);
  * parser only. */
 struct ctl {
 	const char *runtime_dir; /* NULL: as pyprep_connect() finds it */
+	const char *lane;        /* shm, unix, zmq; NULL: as pyprep_connect() chooses */
 	const char *color;       /* auto, always, never */
 	const char *units;       /* auto, human, base */
 	bool help, version;

@@ -19,6 +19,8 @@ struct ctl ctl = { .color = "auto", .units = "auto" };
 const struct option_row global_options[] = {
 	{ "runtime-dir", 0, OPTION_TEXT, &ctl.runtime_dir, "DIR",
 	  "the daemon's directory (else $PYPREP_RUNTIME_DIR, else the usual places)", 0, 0 },
+	{ "lane", 0, OPTION_CHOICE, &ctl.lane, "shm|unix|zmq",
+	  "how jobs travel (else $PYPREP_LANE, else shm)", 0, 0 },
 	{ "color", 0, OPTION_CHOICE, &ctl.color, "auto|always|never",
 	  "colour; auto: on a terminal, unless NO_COLOR is set or TERM is dumb", 0, 0 },
 	{ "units", 0, OPTION_CHOICE, &ctl.units, "auto|human|base",

@@ -42,7 +42,7 @@ ping_once(struct ping *ping, int timeout_ms, struct pyprep_problem *why)
 	struct request request;
 	struct pyprep *p;
 
-	int r = pyprep_connect(ctl.runtime_dir, &p, why);
+	int r = pyprep_connect_lane(ctl.runtime_dir, ctl.lane, &p, why);
 	if (r < 0)
 		return r;
 	uint64_t begun = clock_now();

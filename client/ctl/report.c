@@ -61,7 +61,7 @@ ctl_connect(struct pyprep **ret)
 {
 	struct pyprep_problem why = { .exit_status = EXIT_UNREACHABLE };
 
-	if (pyprep_connect(ctl.runtime_dir, ret, &why) < 0)
+	if (pyprep_connect_lane(ctl.runtime_dir, ctl.lane, ret, &why) < 0)
 		return ctl_fail_problem(&why);
 	return 0;
 }

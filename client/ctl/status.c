@@ -159,7 +159,7 @@ status_run(const struct words *words)
 	if (words->count > 0)
 		return ctl_fail(EXIT_USAGE, "usage", "status takes no words, not '%s'",
 				words->word[0]);
-	if (pyprep_connect(ctl.runtime_dir, &p, &why) < 0) {
+	if (pyprep_connect_lane(ctl.runtime_dir, ctl.lane, &p, &why) < 0) {
 		/* as systemctl and LSB scripts have it: 3 is "not running" */
 		if (why.exit_status == EXIT_UNREACHABLE)
 			why.exit_status = EXIT_NO_SUCH;
