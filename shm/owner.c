@@ -2,9 +2,11 @@
 #include "shm/owner.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define TICKS_MASK ((UINT64_C(1) << 40) - 1)
@@ -49,13 +51,38 @@ owner_of(pid_t pid)
 	return (uint64_t)pid << 40 | (start & TICKS_MASK);
 }
 
+/* A page for our own word that the kernel wipes in a forked child, however it was forked: with
+ * it, asking costs no system call (getpid(2) is one).  NULL when there is none to be had. */
+static _Atomic uint64_t *
+own_page(void)
+{
+	static _Atomic(_Atomic uint64_t *) page;
+	_Atomic uint64_t *known = atomic_load_explicit(&page, memory_order_acquire);
+
+	if (known != NULL)
+		return known;
+	void *made = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (made == MAP_FAILED)
+		return NULL;
+	if (madvise(made, 4096, MADV_WIPEONFORK) < 0 ||
+	    !atomic_compare_exchange_strong(&page, &known, (_Atomic uint64_t *)made)) {
+		munmap(made, 4096); /* another thread's is as good */
+		return known;
+	}
+	return made;
+}
+
 uint64_t
 owner_self(void)
 {
-	static _Thread_local uint64_t self; /* per thread: no lock, and fork copies it */
+	_Atomic uint64_t *page = own_page();
+	uint64_t self = page != NULL ? atomic_load_explicit(page, memory_order_relaxed) : 0;
 
-	if (owner_pid(self) != getpid())
+	if (self == 0) {
 		self = owner_of(getpid());
+		if (page != NULL)
+			atomic_store_explicit(page, self, memory_order_relaxed);
+	}
 	return self;
 }
 

@@ -18,8 +18,8 @@
 
 #define OWNER_NOBODY 0u
 
-/* The calling process, also after fork().  Reads /proc once per process.  Not for signal
- * handlers. */
+/* The calling process, also after fork().  Reads /proc once per process, then
+ * costs a load.  Not for signal handlers. */
 uint64_t owner_self(void);
 
 /* The process `pid` as it is now; OWNER_NOBODY when there is none. */
