@@ -129,6 +129,17 @@ struct array_stat {
 /* What is known of NAME.  Maps no data.  Changes nothing.  -ENOENT, -EPROTO, -EACCES. */
 int array_stat(const char *name, struct array_stat *ret);
 
+/* The same from a descriptor of the file beside NAME, read and never mapped: whoever may write
+ * to that file may cut it.  Takes no lock, so what is being made or removed right now may look
+ * cut off; array_is_busy() tells. */
+int array_look(int fd, const char *name, struct array_stat *ret);
+
+/* Is somebody making, changing or removing the array of that file? */
+bool array_is_busy(int fd);
+
+/* Is one in that state, with so many living holders, nobody's any more? */
+bool array_is_orphan(const struct array_stat *stat);
+
 /* Call `each` with every array one may read, in no order, until it returns non-zero, which
  * is returned. */
 int array_each(int (*each)(void *context, const struct array_stat *stat), void *context);
@@ -142,6 +153,9 @@ struct array_collected {
 
 /* Remove what nobody can use any more.  A strong array with its name is never removed. */
 int array_collect(struct array_collected *ret);
+
+/* The same for one array. */
+int array_collect_one(const char *name, struct array_collected *ret);
 
 /* NAME was removed behind our back: make it again, for the same memory.  -ENOENT: no such
  * array.  -EALREADY: its name is there.  -EEXIST: it is another file's now.  -ENODATA: it was

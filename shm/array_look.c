@@ -59,6 +59,42 @@ array_stat(const char *name, struct array_stat *ret)
 	return r;
 }
 
+int
+array_look(int fd, const char *name, struct array_stat *ret)
+{
+	struct array_meta copy;
+	struct array_beside b = { .fd = fd, .meta = &copy };
+	struct array_stat stat = { 0 };
+
+	if (!named_is_valid(name))
+		return -EINVAL;
+	snprintf(b.name, sizeof(b.name), "%s", name);
+	ssize_t n = pread(fd, &copy, sizeof(copy), 0);
+	if (n < 0)
+		return -errno;
+	if (n != sizeof(copy))
+		return -EPROTO;
+	int r = describe(&b, &stat);
+	if (r == 0)
+		*ret = stat;
+	return r;
+}
+
+bool
+array_is_busy(int fd)
+{
+	if (array_beside_lock(fd, false) < 0)
+		return true;
+	array_beside_unlock(fd);
+	return false;
+}
+
+bool
+array_is_orphan(const struct array_stat *stat)
+{
+	return array_meta_is_orphan(stat->state, stat->living);
+}
+
 /* ---- all of them ---- */
 
 struct walk {
@@ -162,6 +198,22 @@ array_collect(struct array_collected *ret)
 	if (r == 0)
 		*ret = done;
 	return r;
+}
+
+int
+array_collect_one(const char *name, struct array_collected *ret)
+{
+	struct array_collected done = { 0 };
+	char file[NAMED_FILE_MAX];
+
+	if (!named_is_valid(name))
+		return -EINVAL;
+	array_file_beside(name, file);
+	(void)collect_one(&done, file);
+	array_file_memory(name, file);
+	(void)collect_memory(&done, file);
+	*ret = done;
+	return 0;
 }
 
 /* ---- restoring ---- */

@@ -58,7 +58,7 @@ ipc_run(const struct words *words)
 extern const struct command command_ipc;
 const struct command command_ipc = {
 	.name = "ipc",
-	.args = "ls [KIND...] [-w] [--watch S] | rm NAME... | rm --orphans",
+	.args = "ls [KIND...] [-w] [--watch S] | rm NAME... | rm --orphans [NAME...]",
 	.summary = "list what processes talk through, and remove what is left over",
 	.examples = "  pyprepctl ipc ls\n"
 		    "  pyprepctl ipc ls ring queue --wide\n"

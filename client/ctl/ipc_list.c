@@ -41,7 +41,7 @@ ipc_add(struct ipc_list *list, const char *kind)
 	}
 	struct ipc_row *row = &list->rows[list->count++];
 	memset(row, 0, sizeof *row);
-	row->kind = kind;
+	row->kind = ipc_kind(kind, strlen(kind));
 	row->inode = row->fd = row->bytes = row->used = row->used_high = IPC_UNKNOWN;
 	row->in = row->out = row->bytes_in = row->bytes_out = IPC_UNKNOWN;
 	row->depth = row->depth_high = row->free = row->object_bytes = IPC_UNKNOWN;

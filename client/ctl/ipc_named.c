@@ -15,8 +15,11 @@
 #include "client/ctl/ipc.h"
 #include "ipc/cleanup.h"
 #include "ipc/clock.h"
+#include "shm/array.h"
 #include "shm/named.h"
 #include "shm/owner.h"
+
+#define ARRAY_MEMORY NAMED_PREFIX "memory."
 
 struct names {
 	struct ipc_list *list;
@@ -56,6 +59,111 @@ say_owner(struct ipc_row *row, uint64_t creator)
 		snprintf(row->owner, sizeof row->owner, "dead");
 }
 
+/* NULL, or why this is no object of ours. */
+static const char *
+read_head(int fd, struct named_head *head, struct stat *st)
+{
+	memset(st, 0, sizeof *st);
+	if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode))
+		return "not a plain file";
+	if (pread(fd, head, sizeof *head, 0) != (ssize_t)sizeof *head)
+		return "too short for an object of pyprep";
+	if (head->magic == 0 || head->creator == OWNER_NOBODY)
+		return "it does not begin as an object of pyprep";
+	if (head->bytes > (uint64_t)st->st_size)
+		return "shorter than it was made";
+	return NULL;
+}
+
+static void
+set_age(struct ipc_row *row, uint64_t created_ns)
+{
+	uint64_t now_ns = clock_wall();
+	row->age_ns = now_ns > created_ns ? now_ns - created_ns : 0;
+}
+
+/* ---- kind by kind ---- */
+
+/* Its data is a file of its own, which others may have mapped who know nothing of us. */
+static void
+attach_users(struct names *names, struct ipc_row *row)
+{
+	char path[sizeof NAMED_DIRECTORY + NAME_MAX + 1];
+	struct stat st;
+
+	snprintf(path, sizeof path, NAMED_DIRECTORY "/%s", row->name);
+	if (lstat(path, &st) < 0)
+		return;
+	row->inode = (uint64_t)st.st_ino;
+	attach_mappers(names, row);
+}
+
+/* false: it is none, whatever its name says. */
+static bool
+judge_array(struct names *names, struct ipc_row *row, int fd)
+{
+	struct array_stat stat;
+
+	int r = array_look(fd, row->name, &stat);
+	/* What is under way looks cut off: look again when it is over. */
+	if (r == 0 && array_is_orphan(&stat)) {
+		if (array_is_busy(fd)) {
+			ipc_say(row, IPC_LIVE, "being made or removed");
+			return true;
+		}
+		r = array_look(fd, row->name, &stat);
+	}
+	if (r < 0)
+		return false;
+	row->bytes = stat.bytes;
+	for (unsigned i = 0; i < stat.living; i++)
+		ipc_attach(row, owner_pid(stat.holders[i]));
+	if (stat.state == ARRAY_WHOLE)
+		attach_users(names, row);
+	if (array_is_orphan(&stat))
+		ipc_say(row, IPC_ORPHAN, "%s",
+			stat.state == ARRAY_LEFT      ? "weak, and all who held it are dead"
+			: stat.state == ARRAY_CUT_OFF ? "its making or removal was cut off"
+						      : "its name is gone, and nobody holds it");
+	else if (stat.state != ARRAY_WHOLE)
+		ipc_say(row, IPC_LIVE, "%s: pyprepctl array restore", array_state_text(stat.state));
+	else if (row->attached_count > 0)
+		ipc_say(row, IPC_LIVE, "%s", "");
+	else
+		ipc_say(row, IPC_UNUSED, "nobody holds it; it stays until it is removed by name");
+	return true;
+}
+
+/* pyprep.memory.NAME is the second name of an array's data: no row of its own. */
+static bool
+is_second_name(const char *file)
+{
+	return strncmp(file, ARRAY_MEMORY, strlen(ARRAY_MEMORY)) == 0;
+}
+
+/* ... but when the file beside the array is gone, nobody else tells of it. */
+static void
+add_lone_memory(struct names *names, const char *file)
+{
+	char beside[sizeof NAMED_DIRECTORY "/" NAMED_PREFIX "array." + NAME_MAX];
+	char path[sizeof NAMED_DIRECTORY + NAME_MAX + 1];
+	struct stat st;
+
+	snprintf(beside, sizeof beside, NAMED_DIRECTORY "/" NAMED_PREFIX "array.%s",
+		 file + strlen(ARRAY_MEMORY));
+	snprintf(path, sizeof path, NAMED_DIRECTORY "/%s", file);
+	if (lstat(beside, &st) == 0 || lstat(path, &st) < 0)
+		return;
+	struct ipc_row *row = ipc_add(names->list, ipc_kind("array", 5));
+	snprintf(row->name, sizeof row->name, "%s", file + strlen(ARRAY_MEMORY));
+	snprintf(row->file, sizeof row->file, "%s", file);
+	row->bytes = (uint64_t)st.st_size;
+	row->inode = (uint64_t)st.st_ino;
+	attach_mappers(names, row);
+	ipc_say(row, row->attached_count > 0 ? IPC_LIVE : IPC_ORPHAN,
+		"what was known of it is gone");
+}
+
 /* An object of which only the head is known. */
 static void
 judge_by_head(struct ipc_row *row, const struct named_head *head)
@@ -69,30 +177,41 @@ judge_by_head(struct ipc_row *row, const struct named_head *head)
 			"nobody is attached; it stays until it is removed by name");
 }
 
-/* 0, or why this is no object of ours. */
-static const char *
-read_head(int fd, struct named_head *head, struct stat *st)
+/* ---- all of them ---- */
+
+static void
+judge(struct names *names, struct ipc_row *row, int fd)
 {
-	if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode))
-		return "not a plain file";
-	if (pread(fd, head, sizeof *head, 0) != (ssize_t)sizeof *head)
-		return "too short for an object of pyprep";
-	if (head->magic == 0 || head->creator == OWNER_NOBODY)
-		return "it does not begin as an object of pyprep";
-	if (head->bytes > (uint64_t)st->st_size)
-		return "shorter than it was made";
-	return NULL;
+	struct named_head head;
+	struct stat st;
+
+	const char *why = read_head(fd, &head, &st);
+	row->bytes = (uint64_t)st.st_size;
+	row->inode = (uint64_t)st.st_ino;
+	attach_mappers(names, row);
+	if (why) {
+		ipc_say(row, IPC_STRANGE, "%s", why);
+		return;
+	}
+	set_age(row, head.created_ns);
+	say_owner(row, head.creator);
+	if (strcmp(row->kind, "array") != 0)
+		judge_by_head(row, &head);
+	else if (!judge_array(names, row, fd))
+		ipc_say(row, IPC_STRANGE, "it is no array of this version");
 }
 
 static int
 each_file(void *context, const char *file)
 {
 	struct names *names = context;
-	struct named_head head;
-	const char *name, *why;
-	struct stat st = { 0 };
+	const char *name;
 	scoped_fd fd = -1;
 
+	if (is_second_name(file)) {
+		add_lone_memory(names, file);
+		return 0;
+	}
 	const char *kind = split(file, &name);
 	int r = named_open(file, false, &fd);
 	if (r == -ENOENT)
@@ -100,22 +219,10 @@ each_file(void *context, const char *file)
 	struct ipc_row *row = ipc_add(names->list, kind);
 	snprintf(row->name, sizeof row->name, "%s", name);
 	snprintf(row->file, sizeof row->file, "%s", file);
-	if (r < 0) {
+	if (r < 0)
 		ipc_say(row, IPC_STRANGE, "cannot be read: %s", strerror(-r));
-		return 0;
-	}
-	why = read_head(fd, &head, &st);
-	row->bytes = (uint64_t)st.st_size;
-	row->inode = (uint64_t)st.st_ino;
-	attach_mappers(names, row);
-	if (why) {
-		ipc_say(row, IPC_STRANGE, "%s", why);
-		return 0;
-	}
-	uint64_t now_ns = clock_wall();
-	row->age_ns = now_ns > head.created_ns ? now_ns - head.created_ns : 0;
-	say_owner(row, head.creator);
-	judge_by_head(row, &head);
+	else
+		judge(names, row, fd);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "client/ctl/print_json.h"
 #include "client/ctl/report.h"
 #include "ipc/cleanup.h"
+#include "shm/array.h"
 #include "shm/named.h"
 
 /* ---- removing ---- */
@@ -30,6 +31,25 @@ remove_named(const struct ipc_row *row)
 	if (fstat(fd, &st) < 0 || (row->inode != IPC_UNKNOWN && st.st_ino != row->inode))
 		return -ESTALE;
 	return named_unlink(row->file);
+}
+
+/* An orphan is judged once more, under the array's own lock. */
+static int
+remove_array(const struct ipc_row *row)
+{
+	struct array_collected done;
+	int fd, r;
+
+	if (row->state != IPC_ORPHAN)
+		return array_unlink(row->name);
+	r = array_collect_one(row->name, &done);
+	if (r < 0)
+		return r;
+	r = named_open(row->file, false, &fd);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	close(fd);
+	return done.kept > 0 ? -EBUSY : -EPERM;
 }
 
 /* A daemon that starts now takes the directory's lock first: with the lock ours, nobody
@@ -73,7 +93,9 @@ remove_row(const struct ipc_row *row)
 	int r = 0;
 
 	if (!ipc_options.dry_run)
-		r = row->file[0] ? remove_named(row) : remove_socket(row);
+		r = strcmp(row->kind, "array") == 0 ? remove_array(row)
+		    : row->file[0]                  ? remove_named(row)
+						    : remove_socket(row);
 	if (r == 0) {
 		say_removed(row);
 		return 0;
@@ -82,20 +104,38 @@ remove_row(const struct ipc_row *row)
 		return 0; /* somebody was faster */
 	return ctl_fail(r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_SOME_FAILED,
 			"not_removed", "cannot remove %s %s: %s", row->kind, row->name,
-			r == -EBUSY ? "a daemon is starting or running there" : strerror(-r));
+			r == -EBUSY ? "somebody uses it by now" : strerror(-r));
 }
 
 /* ---- choosing ---- */
 
+/* "queue.NAME" and "NAME" both name /dev/shm/pyprep.queue.NAME. */
+static bool
+is_named(const struct ipc_row *row, const char *name)
+{
+	return row->file[0] && (strcmp(row->name, name) == 0 || strcmp(row->file, name) == 0 ||
+				strcmp(row->file + strlen(NAMED_PREFIX), name) == 0);
+}
+
+static bool
+is_asked(const struct ipc_row *row, char **word, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (is_named(row, word[i]) || strcmp(row->path, word[i]) == 0)
+			return true;
+	return count == 0;
+}
+
 static int
-remove_orphans(struct ipc_list *list)
+remove_orphans(struct ipc_list *list, char **word, int count)
 {
 	unsigned orphans = 0;
 	int status = 0;
 
 	for (size_t i = 0; i < list->count; i++) {
 		const struct ipc_row *row = &list->rows[i];
-		if (row->state != IPC_ORPHAN || (!row->file[0] && !row->path[0]))
+		if (row->state != IPC_ORPHAN || (!row->file[0] && !row->path[0]) ||
+		    !is_asked(row, word, count))
 			continue;
 		orphans++;
 		int s = remove_row(row);
@@ -104,14 +144,6 @@ remove_orphans(struct ipc_list *list)
 	if (orphans == 0 && !ctl.json && !ctl.quiet)
 		printf("no orphans\n");
 	return status;
-}
-
-/* "queue.NAME" and "NAME" both name /dev/shm/pyprep.queue.NAME. */
-static bool
-is_named(const struct ipc_row *row, const char *name)
-{
-	return row->file[0] && (strcmp(row->name, name) == 0 || strcmp(row->file, name) == 0 ||
-				strcmp(row->file + strlen(NAMED_PREFIX), name) == 0);
 }
 
 static int
@@ -153,15 +185,15 @@ ipc_rm(char **word, int count)
 	struct ipc_list list;
 	int status = 0;
 
-	if (ipc_options.orphans == (count > 0))
+	if (!ipc_options.orphans && count == 0)
 		return ctl_fail(EXIT_USAGE, "usage",
 				"write: pyprepctl ipc rm NAME..., or pyprepctl ipc rm --orphans");
 	ipc_gather(&list);
 	if (!list.daemon && !ctl.quiet)
 		ctl_note("only named objects and files: %s", list.note);
 	if (ipc_options.orphans)
-		status = remove_orphans(&list);
-	for (int i = 0; i < count; i++) {
+		status = remove_orphans(&list, word, count);
+	for (int i = 0; !ipc_options.orphans && i < count; i++) {
 		int s = remove_name(&list, word[i]);
 		status = s != 0 ? s : status;
 	}

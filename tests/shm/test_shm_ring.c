@@ -365,3 +365,51 @@ Test(shm_ring, does_not_believe_a_consumer_that_lies)
 	cr_assert_not(ring_has_room(&out, 16));
 	cr_assert_null(ring_reserve(&out, TYPE, 16));
 }
+
+Test(shm_ring, counts_its_records_and_remembers_how_full_it_was)
+{
+	unsigned char bytes[48] = { 0 };
+	unsigned n = 0;
+
+	for (int i = 0; i < 3; i++)
+		cr_assert(put(&out, bytes, sizeof(bytes)));
+	ring_mark(&out);
+	cr_expect_eq(out.records, 3);
+	cr_expect_eq(out.high, 3 * 64);
+	cr_expect_eq(ring_waiting(&out), 3);
+	cr_expect_eq(ring_waiting(&in), 3);
+	for (const struct ring_record *r; (r = ring_peek(&in)) != NULL; n++)
+		ring_release(&in, r);
+	cr_expect_eq(n, 3);
+	cr_expect_eq(in.records, 3);
+	cr_expect_eq(in.high, 3 * 64);
+	cr_expect_eq(ring_waiting(&in), 0);
+	ring_mark(&out); /* less than before: the mark stays */
+	cr_expect_eq(out.high, 3 * 64);
+	/* Round and round: fillers are no records, and the mark is never above what there was. */
+	for (unsigned i = 0; i < 1000; i++) {
+		uint32_t type, length;
+		cr_assert(put(&out, bytes, 40 + i % 8));
+		ring_mark(&out);
+		cr_assert_eq(ring_copy(&in, bytes, sizeof(bytes), &type, &length), 1);
+	}
+	cr_expect_eq(out.records, 1003);
+	cr_expect_eq(in.records, 1003);
+	cr_expect_eq(out.high, 3 * 64);
+	cr_expect_eq(in.high, 3 * 64);
+}
+
+Test(shm_ring, counts_what_waits_without_trusting_it)
+{
+	unsigned char bytes[48] = { 0 };
+	struct ring_record *first = (void *)shared->data;
+
+	cr_assert(put(&out, bytes, sizeof(bytes)));
+	cr_assert(put(&out, bytes, sizeof(bytes)));
+	for (uint32_t size = 0; size < 200; size += 8) {
+		first->size = size;
+		cr_expect_leq(ring_waiting(&in), 2);
+	}
+	shared->tail = UINT64_MAX;
+	cr_expect_leq(ring_waiting(&in), CAPACITY / sizeof(struct ring_record));
+}

@@ -1,0 +1,211 @@
+#!/usr/bin/env bats
+# ipc.bats - pyprepctl ipc: what it lists is what /proc shows, and it removes only what nobody needs.
+#
+# Other daemons and other tests may use /dev/shm meanwhile: names here carry the pid, and nothing
+# is removed but by name.
+
+load helpers
+
+setup() {
+	daemon_start
+	MINE=ipcbats-$$
+}
+
+teardown() {
+	daemon_stop
+	rm -f "/dev/shm/pyprep.test.$MINE" "/dev/shm/pyprep.$MINE" "/dev/shm/$MINE"
+	[ -z "${PRIVATE:-}" ] || rm -rf "$PRIVATE"
+}
+
+# rows JQ-FILTER KIND...: of ipc ls
+rows() {
+	local filter=$1
+	shift
+	pyprepctl ipc ls --json "$@" 2>/dev/null | jq -r "$filter"
+}
+
+supervisor() { pyprepctl status --json | jq .supervisor.pid; }
+broker() { pyprepctl status --json | jq .broker.pid; }
+
+# until_same A B: both commands say the same; fails after 10 s
+until_same() {
+	local end=$((SECONDS + 10)) a b
+	while :; do
+		a=$($1) b=$($2)
+		[ "$a" != "$b" ] || [ -z "$a" ] || return 0
+		[ $SECONDS -lt $end ] || { diff <(echo "$a") <(echo "$b"); return 1; }
+		sleep 0.05
+	done
+}
+
+# Inode and bytes of each memfd that the supervisor and its children hold, by /proc alone; not the
+# lanes, which come and go with whoever asks.
+by_proc() {
+	local pid
+	for pid in $DAEMON $(pgrep -P "$DAEMON"); do
+		while read -r range _ _ _ inode path; do
+			case $path in
+			/memfd:pyprep-lane*) ;;
+			/memfd:*) echo "$inode $((16#${range#*-} - 16#${range%-*}))" ;;
+			esac
+		done </proc/$pid/maps
+		for fd in /proc/$pid/fd/*; do
+			case $(readlink "$fd") in
+			*memfd:pyprep-lane*) ;;
+			*memfd:*) stat -L -c '%i %s' "$fd" ;;
+			esac
+		done
+	done 2>/dev/null | sort -u
+}
+
+by_ls() {
+	rows 'select(.name | startswith("lane") | not) | "\(.inode) \(.bytes)"' memfd | sort -u
+}
+
+@test "ls: the memfds are those of /proc, each with its size, and none is unknown" {
+	until_same by_proc by_ls
+	[ "$(by_ls | wc -l)" -gt 6 ]
+	[ -z "$(rows 'select(.state == "unknown") | .name')" ]
+}
+
+@test "ls: a link says who has it, what went through it, and how deep it was" {
+	pyprepctl submit noop --count 1000 -q >/dev/null
+	run rows 'select(.name | startswith("cpu")) | [.in, .out, .depth, .depth_high]' link
+	[ "$(rows 'select(.name | startswith("cpu")) | .in' link | paste -sd+ | bc)" -eq 1000 ]
+	[ "$(rows 'select(.name | startswith("cpu")) | .out' link | paste -sd+ | bc)" -eq 1000 ]
+	[ "$(rows 'select(.name | test("^cpu.*requests")) | .in' ring | paste -sd+ | bc)" -eq 1000 ]
+	[ "$(rows 'select(.name | test("^cpu.*results")) | .out' ring | paste -sd+ | bc)" -eq 1000 ]
+	[ "$(rows 'select(.name | test("^cpu.*requests") and .used_high == 0) | .name' ring)" = "" ]
+	worker=$(pyprepctl status --json | jq '.pools[] | select(.name == "cpu").workers[0].pid')
+	[ "$(rows 'select(.name == "cpu/0").peer.pid' link)" = "$worker" ]
+	[ "$(rows 'select(.name == "cpu/0").peer.role' link)" = "worker cpu/0" ]
+	[ "$(rows 'select(.name == "cpu/0 requests").attached | @csv' ring)" = "$(broker),$worker" ]
+}
+
+@test "ls: what waits in a worker's link is its depth" {
+	pyprepctl submit sleep ms=60000 --pool cpu --count 2 -q >/dev/null 3>&- &
+	client=$!
+	for _ in $(seq 200); do
+		[ "$(rows 'select(.name | startswith("cpu")) | .depth' link | paste -sd+ | bc)" -ne 2 ] || break
+		sleep 0.05
+	done
+	[ "$(rows 'select(.name | startswith("cpu")) | .depth' link | paste -sd+ | bc)" -eq 2 ]
+	[ "$(rows 'select(.name == "cpu/0") | .state' link)" = live ]
+	[ "$(rows "select(.peer.pid == $client) | .name" memfd | cut -d' ' -f1)" = lane ]
+	kill "$client"
+	wait "$client" || true
+}
+
+@test "ls: the link of a killed worker is gone, and its successor's is there" {
+	before=$(rows 'select(.name == "link cpu/0").inode' memfd)
+	worker=$(rows 'select(.name == "cpu/0").peer.pid' link)
+	[ -n "$before" ]
+	kill -KILL "$worker"
+	for _ in $(seq 200); do
+		now=$(rows 'select(.name == "cpu/0").peer.pid' link)
+		[ -z "$now" ] || [ "$now" = "$worker" ] || break
+		sleep 0.05
+	done
+	[ "$now" != "$worker" ]
+	[ "$(rows 'select(.name == "link cpu/0").inode' memfd)" != "$before" ]
+	[ -z "$(rows "select(.inode == $before) | .name" memfd)" ]
+	# nobody of the daemon keeps it either
+	for pid in $DAEMON $(pgrep -P "$DAEMON"); do
+		! grep -q " $before .*/memfd:" /proc/$pid/maps
+	done
+}
+
+@test "ls --json: each line is an object of a known kind with all its keys" {
+	json '.schema == "pyprep.ipc/1" and has("owner") and has("attached") and has("bytes") and
+		has("in") and has("out") and has("depth") and has("used_high") and has("age_ns") and
+		(.state | IN("live", "idle", "unused", "orphan", "unknown"))' ipc ls --json
+	for kind in link ring memfd socket slab; do
+		[ -n "$(rows .name $kind)" ] || { echo "no $kind"; return 1; }
+	done
+	[ "$(rows .kind ring | sort -u)" = ring ]
+}
+
+@test "ls: the slabs count the jobs there are" {
+	[ "$(rows 'select(.name == "jobs") | .depth' slab)" -eq 0 ]
+	pyprepctl submit sleep ms=60000 --pool io --count 5 -q >/dev/null 3>&- &
+	client=$!
+	for _ in $(seq 200); do
+		[ "$(rows 'select(.name == "jobs") | .depth' slab)" -ne 5 ] || break
+		sleep 0.05
+	done
+	[ "$(rows 'select(.name == "jobs") | .depth' slab)" -eq 5 ]
+	[ "$(rows 'select(.name == "jobs") | .depth + .free > 0 and .bytes >= .object_bytes' slab)" = true ]
+	kill "$client"
+	wait "$client" || true
+}
+
+@test "ls: a line has 100 columns at the most; --wide has all there is" {
+	pyprepctl submit noop --count 100000 -q >/dev/null
+	longest=$(pyprepctl ipc ls --units human link ring memfd socket slab | wc -L)
+	echo "longest line: $longest"
+	[ "$longest" -le 100 ]
+	pyprepctl ipc ls -w socket | grep -qF "$PYPREP_RUNTIME_DIR/pyprepd.sock"
+}
+
+@test "ls --watch: lists again and again" {
+	run timeout 5 bash -c 'pyprepctl ipc ls slab --watch 10ms | head -n 20'
+	[ "$(grep -c '^jobs' <<<"$output")" -ge 3 ]
+}
+
+@test "ls: a wrong kind and a wrong word are named" {
+	says 2 "did you mean 'ring'" ipc ls rings
+	says 2 "did you mean 'ls'" ipc l
+	says 2 "ipc rm NAME" ipc rm
+	says 3 "no named object" ipc rm "$MINE-not"
+}
+
+@test "a killed daemon's socket is an orphan, a living one's is not; rm takes it, and nothing else" {
+	[ "$(rows 'select(.path != null) | .state' socket)" = live ]
+	pyprepctl ipc rm --orphans --dry-run "$PYPREP_RUNTIME_DIR/pyprepd.sock" | grep -q "no orphans"
+	children=$(pgrep -P "$DAEMON")
+	kill -KILL "$DAEMON"
+	wait "$DAEMON" || true
+	for pid in $children; do
+		while [ -e "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; do sleep 0.02; done
+	done
+	touch "$PYPREP_RUNTIME_DIR/mine"
+	[ "$(rows 'select(.path != null) | .state' socket)" = orphan ]
+	says 0 "no process listens" ipc ls socket
+	says 0 "no pyprepd answers" ipc ls
+	socket=$PYPREP_RUNTIME_DIR/pyprepd.sock
+	pyprepctl ipc rm --orphans --dry-run "$socket" | grep -q "would remove socket"
+	[ -S "$socket" ]
+	pyprepctl ipc rm --orphans "$socket" | grep -q "removed socket"
+	[ ! -e "$socket" ]
+	[ -e "$PYPREP_RUNTIME_DIR/mine" ]
+	DAEMON=
+}
+
+@test "files that are not ours: not listed, or listed as unknown; never removed unasked" {
+	echo "somebody's" >"/dev/shm/$MINE"
+	head -c 4096 /dev/urandom >"/dev/shm/pyprep.test.$MINE"
+	: >"/dev/shm/pyprep.$MINE"
+	run pyprepctl ipc ls -q
+	grep -qx "test.$MINE" <<<"$output"
+	[ "$(grep -cx "$MINE" <<<"$output")" -eq 1 ] # pyprep.$MINE, not $MINE
+	[ "$(rows "select(.name == \"$MINE\") | .state" segment)" = unknown ]
+	pyprepctl ipc rm --orphans "$MINE" "test.$MINE" | grep -q "no orphans"
+	says 1 "add --force" ipc rm "$MINE"
+	[ -e "/dev/shm/$MINE" ] && [ -e "/dev/shm/pyprep.test.$MINE" ] && [ -e "/dev/shm/pyprep.$MINE" ]
+	pyprepctl ipc rm --force "$MINE" | grep -q "removed segment $MINE"
+	[ ! -e "/dev/shm/pyprep.$MINE" ]
+	[ -e "/dev/shm/$MINE" ]
+}
+
+@test "1,000 rounds of ls leave the daemon's descriptors as they were" {
+	count() { ls "/proc/$1/fd" | wc -l; }
+	broker=$(broker)
+	pyprepctl ipc ls >/dev/null
+	before="$(count "$DAEMON") $(count "$broker")"
+	for _ in $(seq 1000); do
+		pyprepctl ipc ls -q >/dev/null
+	done
+	now() { echo "$(count "$DAEMON") $(count "$broker")"; }
+	expected() { echo "$before"; }
+	until_same now expected
+}
