@@ -249,13 +249,13 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 }
 
 @test "wait: the job's own status" {
-	pyprepctl submit -q exec -- sh -c 'sleep 0.5; exit 7' >/dev/null 3>&- &
+	go=$BATS_TEST_TMPDIR/go
+	pyprepctl submit -q exec -- sh -c "until [ -e '$go' ]; do sleep 0.02; done; exit 7" \
+		>/dev/null 3>&- &
 	client=$!
-	for _ in $(seq 100); do
-		id=$(pyprepctl ls -q --state running)
-		[ -n "$id" ] && break
-		sleep 0.02
-	done
+	until_status '.jobs.running == 1'
+	id=$(pyprepctl ls -q --state running)
+	touch "$go"
 	says 7 "exited with status 7" wait "$id"
 	wait "$client" || [ $? -eq 7 ]
 }
