@@ -11,6 +11,28 @@
 #include "daemon/broker.h"
 #include "ipc/clock.h"
 
+#define PIECES_MAX (INT64_C(1) << 40) /* items of a range() */
+
+static enum job_error
+check_items(const struct kind *k, const struct submit_body *s, char *why, size_t size)
+{
+	bool named = k->item != NULL; /* the items are values of the first parameter */
+	const char *name = named ? k->params[0].name : "items";
+	int64_t low = named ? k->params[0].low : 0, high = named ? k->params[0].high : PIECES_MAX;
+
+	if (s->item_low == s->item_high)
+		return ERR_NONE;
+	if (!kind_has_items(k)) {
+		snprintf(why, size, "kind \"%s\" has no array form", k->name);
+		return ERR_BAD_REQUEST;
+	}
+	if (s->item_low <= s->item_high && s->item_low >= low && s->item_high - 1 <= high)
+		return ERR_NONE;
+	snprintf(why, size, "%s must be between %lld and %lld, got %lld..%lld", name,
+		 (long long)low, (long long)high, (long long)s->item_low, (long long)s->item_high);
+	return ERR_OUT_OF_RANGE;
+}
+
 /* What can be said without looking at the parameters. */
 static enum job_error
 check_fields(const struct broker *b, const struct client *c, const struct submit_body *s,
@@ -41,20 +63,9 @@ check_fields(const struct broker *b, const struct client *c, const struct submit
 			 tail_length, PAYLOAD_MAX);
 		return ERR_TOO_LARGE;
 	}
-	if (s->item_low != s->item_high) {
-		const struct param *item = &k->params[0];
-		if (k->item == NULL) {
-			snprintf(why, size, "kind \"%s\" has no array form", k->name);
-			return ERR_BAD_REQUEST;
-		}
-		if (s->item_low > s->item_high || s->item_low < item->low ||
-		    s->item_high - 1 > item->high) {
-			snprintf(why, size, "%s must be between %lld and %lld, got %lld..%lld",
-				 item->name, (long long)item->low, (long long)item->high,
-				 (long long)s->item_low, (long long)s->item_high);
-			return ERR_OUT_OF_RANGE;
-		}
-	}
+	enum job_error error = check_items(k, s, why, size);
+	if (error != ERR_NONE)
+		return error;
 	if (b->draining) {
 		snprintf(why, size, "the daemon is shutting down; submit again when it is back");
 		return ERR_SHUTTING_DOWN;
@@ -74,14 +85,15 @@ check_fields(const struct broker *b, const struct client *c, const struct submit
 	return ERR_NONE;
 }
 
-/* An array job brings no value for its items; the parameters are checked with one of them. */
+/* An array job over item() brings no value for its items; the parameters are checked with one
+ * of them.  One over range() brings its arguments. */
 static enum job_error
 pack_args(struct broker *b, const struct submit_body *s, const unsigned char *tail,
 	  uint32_t tail_length, char *why, size_t size)
 {
 	const struct kind *k = kinds[s->kind];
 
-	if (s->item_low == s->item_high)
+	if (s->item_low == s->item_high || k->range != NULL)
 		return args_pack(k, tail, tail_length, &b->args, why, size);
 	msgpack_sbuffer map;
 	msgpack_packer pack;

@@ -135,6 +135,10 @@ print_expected(const struct param *param, char *buffer, size_t size)
 		snprintf(buffer, size, "an integer between %" PRId64 " and %" PRId64, param->low,
 			 param->high);
 		break;
+	case PARAM_REAL:
+		snprintf(buffer, size, "a number between %" PRId64 " and %" PRId64, param->low,
+			 param->high);
+		break;
 	case PARAM_ENUM:
 		print_choices(param, buffer, size);
 		break;
@@ -146,10 +150,11 @@ print_expected(const struct param *param, char *buffer, size_t size)
 			 param->low, param->high);
 		break;
 	case PARAM_PATH:
-		snprintf(buffer, size,
-			 "an absolute path (the daemon is in another directory than you) of %" PRId64
-			 " to %" PRId64 " bytes",
-			 param->low, param->high);
+		snprintf(
+			buffer, size,
+			"an absolute path (the daemon is in another directory than you) of %" PRId64
+			" to %" PRId64 " bytes",
+			param->low, param->high);
 		break;
 	case PARAM_LIST:
 		snprintf(buffer, size, "a list of %" PRId64 " to %" PRId64 " texts without NUL",
@@ -220,6 +225,45 @@ pack_int(struct packing *p, const struct param *param, unsigned index, const str
 	if (r == -ERANGE || integer < param->low || integer > param->high)
 		return refuse_value(p, ERR_OUT_OF_RANGE, param, v);
 	set_word(p->out, index, (uint64_t)integer);
+	return ERR_NONE;
+}
+
+/* Decimal text as a double, exactly as long as given.  0 or -EINVAL. */
+static int
+parse_real(const char *text, uint32_t length, double *ret)
+{
+	char copy[64], *end;
+
+	if (length == 0 || length >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+	/* strtod() would also take blanks, names and hexadecimal. */
+	if (strspn(copy, "0123456789+-.eE") != length)
+		return -EINVAL;
+	*ret = strtod(copy, &end);
+	return *end == '\0' ? 0 : -EINVAL;
+}
+
+static enum job_error
+pack_real(struct packing *p, const struct param *param, unsigned index, const struct value *v)
+{
+	double number = 0;
+	uint64_t bits;
+
+	if (v->type == VALUE_FLOAT)
+		number = v->number;
+	else if (v->type == VALUE_INT)
+		number = (double)v->integer;
+	else if (v->type == VALUE_BIG)
+		number = (double)v->big;
+	else if (v->type != VALUE_TEXT || parse_real(v->text, v->length, &number) < 0)
+		return refuse_value(p, ERR_BAD_TYPE, param, v);
+	/* Written so that what is no number is outside. */
+	if (!(number >= (double)param->low && number <= (double)param->high))
+		return refuse_value(p, ERR_OUT_OF_RANGE, param, v);
+	memcpy(&bits, &number, sizeof(bits));
+	set_word(p->out, index, bits);
 	return ERR_NONE;
 }
 
@@ -325,6 +369,8 @@ pack_value(struct packing *p, unsigned index, const struct value *v, struct unpa
 		return pack_text(p, param, index, v);
 	case PARAM_LIST:
 		return pack_list(p, param, index, v, u);
+	case PARAM_REAL:
+		return pack_real(p, param, index, v);
 	case PARAM_END:
 		break;
 	}
@@ -471,6 +517,16 @@ args_int(const void *packed, unsigned index)
 	return (int64_t)word_at(packed, index);
 }
 
+double
+args_real(const void *packed, unsigned index)
+{
+	uint64_t word = word_at(packed, index);
+	double number;
+
+	memcpy(&number, &word, sizeof(number));
+	return number;
+}
+
 const char *
 args_text(const void *packed, unsigned index, uint32_t *ret_length)
 {
@@ -498,6 +554,9 @@ print_one(const struct param *param, unsigned index, const void *packed, char *b
 	switch (param->type) {
 	case PARAM_INT:
 		snprintf(buffer, size, "%" PRId64, args_int(packed, index));
+		break;
+	case PARAM_REAL:
+		snprintf(buffer, size, "%.15g", args_real(packed, index));
 		break;
 	case PARAM_ENUM:
 		split_choices(param->choices, space, names);

@@ -10,6 +10,7 @@
  *   PARAM_INT   the value            PARAM_TEXT  offset << 32 | length; NUL-terminated
  *   PARAM_ENUM  index of the choice  PARAM_LIST  offset << 32 | count; strings, each
  *   PARAM_FLAG  0 or 1                           NUL-terminated, one after the other
+ *   PARAM_REAL  the bits of a double, finite
  *
  * PARAM_PATH is packed as TEXT.  Offsets count from the start of the packed form.
  */
@@ -31,12 +32,13 @@ enum param_type {
 	PARAM_TEXT,
 	PARAM_PATH, /* a TEXT that is an absolute path; clients complete a relative one */
 	PARAM_LIST,
+	PARAM_REAL,
 };
 
 struct param {
 	const char *name;
 	enum param_type type;
-	int64_t low, high; /* INT: range; TEXT, PATH: bytes; LIST: entries */
+	int64_t low, high; /* INT, REAL: range; TEXT, PATH: bytes; LIST: entries */
 	const char *fallback; /* the default, as text; NULL: must be given */
 	const char *choices; /* ENUM: "naive|memo|lru" */
 	const char *help; /* with its unit */
@@ -53,14 +55,15 @@ struct args_buffer {
 void args_buffer_free(struct args_buffer *b);
 
 /* Check the msgpack map `map` against the kind's declaration and pack it into `out`.
- * Integers may also come as decimal text ("1000000", "-3"), flags as true/false, text as
- * str or bin, lists as arrays of them.  Returns ERR_NONE, or the error with a sentence in
+ * Integers and reals may also come as decimal text ("1000000", "-2.5e3"), reals as integers,
+ * flags as true/false, text as str or bin, lists as arrays of them.  Returns ERR_NONE, or the error with a sentence in
  * `why` that names the parameter, what was expected and the nearest name. */
 enum job_error args_pack(const struct kind *kind, const void *map, size_t length,
 			 struct args_buffer *out, char *why, size_t why_size);
 
 /* Read a packed form.  Indexes are those of the kind's declaration. */
 int64_t args_int(const void *packed, unsigned index); /* INT, ENUM, FLAG */
+double args_real(const void *packed, unsigned index);
 const char *args_text(const void *packed, unsigned index, uint32_t *ret_length);
 const char *args_list(const void *packed, unsigned index, uint32_t *ret_count); /* first */
 

@@ -68,6 +68,11 @@ void call_end(struct call *call);
  * (a pthread_mutex_t, or NULL when the worker has one thread). */
 void run_one(struct worker *w, const struct run_body *run, const void *args, void *publish_lock);
 
+/* Kinds keep things from job to job (array_views.h).  A worker without work waits this long,
+ * in ms (-1: for ever), and then calls run_idle(). */
+int run_patience_ms(void);
+void run_idle(void);
+
 /* The calling thread runs no more jobs: end what run_one() keeps for it. */
 void run_close(void);
 

@@ -88,8 +88,9 @@ check_functions(const struct kind *kind, char *why, size_t size)
 				     kind->start == NULL ? "start()" : "stop()");
 		/* fall through */
 	case KIND_COMMAND:
-		if (kind->run != NULL || kind->item != NULL)
-			return lacks(kind, why, size, "is of class %s: run() and item() are cpu's",
+		if (kind->run != NULL || kind->item != NULL || kind->range != NULL)
+			return lacks(kind, why, size,
+				     "is of class %s: run(), item() and range() are cpu's",
 				     kind_class_text(kind->class));
 		break;
 	default:
@@ -97,6 +98,8 @@ check_functions(const struct kind *kind, char *why, size_t size)
 	}
 	if (kind->item != NULL && kind->params[0].type != PARAM_INT)
 		return lacks(kind, why, size, "has item(): its first parameter must be an integer");
+	if (kind->range != NULL && kind->item != NULL)
+		return lacks(kind, why, size, "has both item() and range()");
 	if (kind->items != NULL && kind->item == NULL)
 		return lacks(kind, why, size, "has items() and lacks item()");
 	return 0;
@@ -127,11 +130,11 @@ check_param(const struct kind *kind, unsigned index, char *why, size_t size)
 		return lacks(kind, why, size, "has a parameter without a name");
 	if (param->help == NULL || param->help[0] == '\0')
 		return lacks(kind, why, size, "lacks a help line for %s", param->name);
-	if (param->type < PARAM_INT || param->type > PARAM_LIST)
+	if (param->type < PARAM_INT || param->type > PARAM_REAL)
 		return lacks(kind, why, size, "lacks a type for %s", param->name);
 	if (param->type == PARAM_ENUM && (param->choices == NULL || param->choices[0] == '\0'))
 		return lacks(kind, why, size, "lacks the choices of %s", param->name);
-	if ((param->type == PARAM_INT || param->type == PARAM_TEXT ||
+	if ((param->type == PARAM_INT || param->type == PARAM_REAL || param->type == PARAM_TEXT ||
 	     param->type == PARAM_PATH || param->type == PARAM_LIST) &&
 	    param->low >= param->high)
 		return lacks(kind, why, size, "lacks a range for %s", param->name);

@@ -81,6 +81,11 @@ struct kind {
 	/* KIND_CPU, optional beside item(): the same for `count` items from `first` on, where a
 	 * call per item would cost more than the item */
 	void (*items)(int64_t first, uint32_t count, int64_t *ret);
+	/* KIND_CPU, optional, instead of item(): an array job whose items are pieces of the work
+	 * that the call's arguments name, which the client gives with it.  Computes items from
+	 * `first` on and returns how many; fewer than `count`: it said why by call_fail().  What
+	 * an item's number means is the kind's own; it checks that there is such an item. */
+	uint32_t (*range)(struct call *call, int64_t first, uint32_t count, int64_t *ret);
 	/* KIND_IO: begin; may end at once by io_done().  Called inside io_enter. */
 	void (*start)(struct io_call *io);
 	/* KIND_IO: give up: free all that start() made; no io_done(). */
@@ -88,19 +93,26 @@ struct kind {
 };
 
 /* In the order of `pyprepctl kinds`. */
-#define KINDS(X)   \
-	X(noop)    \
-	X(sumsq)   \
-	X(square)  \
-	X(fib)     \
-	X(primes)  \
-	X(sort)    \
-	X(lines)   \
-	X(sleep)   \
-	X(read)    \
-	X(fetch)   \
-	X(fail)    \
-	X(touch)   \
+#define KINDS(X)        \
+	X(noop)         \
+	X(sumsq)        \
+	X(square)       \
+	X(fib)          \
+	X(primes)       \
+	X(sort)         \
+	X(lines)        \
+	X(sleep)        \
+	X(read)         \
+	X(fetch)        \
+	X(fail)         \
+	X(touch)        \
+	X(array_fill)   \
+	X(array_scale)  \
+	X(array_random) \
+	X(array_sum)    \
+	X(array_dot)    \
+	X(array_sort)   \
+	X(array_merge)  \
 	X(exec)
 
 #define X(name) extern const struct kind kind_##name;
@@ -114,6 +126,12 @@ extern const unsigned kind_count;
 const struct kind *kind_by_index(unsigned index);
 const struct kind *kind_by_name(const char *name, unsigned *ret_index);
 unsigned kind_param_count(const struct kind *kind);
+
+static inline bool
+kind_has_items(const struct kind *kind)
+{
+	return kind->item != NULL || kind->range != NULL;
+}
 
 /* 0, or -EINVAL with a sentence that names the kind and what it lacks. */
 int kind_check(const struct kind *kind, char *why, size_t why_size);

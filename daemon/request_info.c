@@ -106,7 +106,7 @@ verb_resolve(struct broker *b, const struct request *r)
 	reply_text(&a, "pool_name", p->config->name);
 	reply_text(&a, "executor", p->config->executor->name);
 	reply_text(&a, "class", kind_class_text(k->class));
-	reply_flag(&a, "array", k->item != NULL);
+	reply_flag(&a, "array", kind_has_items(k));
 	reply_paths(&a, k);
 	reply_send(b, r, &a, 0);
 }
@@ -116,7 +116,7 @@ verb_resolve(struct broker *b, const struct request *r)
 static const char *
 param_type_text(enum param_type type)
 {
-	static const char *const text[] = { "", "int", "choice", "flag", "text", "path", "list" };
+	static const char *const text[] = { "", "int", "choice", "flag", "text", "path", "list", "number" };
 	return text[type];
 }
 
@@ -151,7 +151,7 @@ reply_kind(struct broker *b, const struct request *r, const struct kind *k, bool
 	reply_text(&a, "name", k->name);
 	reply_text(&a, "class", kind_class_text(k->class));
 	reply_text(&a, "help", k->help);
-	reply_flag(&a, "array", k->item != NULL);
+	reply_flag(&a, "array", kind_has_items(k));
 	reply_key(&a, "executors");
 	msgpack_pack_array(&a.pack, runners);
 	for (unsigned i = 0; i < executor_count; i++)

@@ -10,10 +10,12 @@
 #include <string.h>
 
 #include "daemon/executor.h"
+#include "daemon/kinds/array_views.h"
 #include "daemon/usage.h"
 #include "ipc/clock.h"
 
-#define CHUNK_ITEMS 4096u /* of an array job, in one record */
+#define CHUNK_ITEMS  4096u /* of an array job, in one record */
+#define CHUNK_PIECES 64u   /* of a range(): they take long, and what is published is safe */
 
 static _Thread_local struct runner {
 	bool open;
@@ -102,23 +104,58 @@ chunk_in_place(struct worker *w, const struct kind *kind, const struct items_bod
 	link_publish(&w->link, length);
 }
 
+static void
+publish_items(struct worker *w, const struct items_body *head, const int64_t *values, void *lock)
+{
+	uint32_t bytes = head->count * (uint32_t)sizeof(int64_t);
+	uint32_t length = (uint32_t)sizeof(*head) + bytes;
+
+	lock_publishing(lock);
+	bool had_room = lock == NULL || link_has_room(&w->link, length);
+	struct items_body *place = link_reserve(&w->link, MSG_RUN_ITEMS, length);
+	*place = *head;
+	memcpy(place + 1, values, bytes);
+	link_publish(&w->link, length);
+	unlock_publishing(w, lock, had_room);
+}
+
 /* Threads compute apart and take turns to copy, or they would wait for each other's
  * computing. */
 static void
 chunk_by_copy(struct worker *w, const struct kind *kind, const struct items_body *head, void *lock)
 {
 	int64_t apart[CHUNK_ITEMS];
-	uint32_t bytes = head->count * (uint32_t)sizeof(int64_t);
-	uint32_t length = (uint32_t)sizeof(*head) + bytes;
 
 	compute_items(kind, head->first, head->count, apart);
-	lock_publishing(lock);
-	bool had_room = link_has_room(&w->link, length);
-	struct items_body *place = link_reserve(&w->link, MSG_RUN_ITEMS, length);
-	*place = *head;
-	memcpy(place + 1, apart, bytes);
-	link_publish(&w->link, length);
-	unlock_publishing(w, lock, had_room);
+	publish_items(w, head, apart, lock);
+}
+
+/* Computed apart: a range() may end early, and only what it did is published. */
+static bool
+chunk_of_pieces(struct worker *w, struct call *call, struct items_body *head, void *lock)
+{
+	int64_t apart[CHUNK_PIECES];
+	uint32_t wanted = head->count;
+
+	head->count = call->kind->range(call, head->first, wanted, apart);
+	if (head->count > 0)
+		publish_items(w, head, apart, lock);
+	return head->count == wanted;
+}
+
+static void
+run_pieces(struct worker *w, struct call *call, const struct run_body *run, void *publish_lock)
+{
+	int64_t first = run->item_low;
+	bool going = true;
+
+	while (going && first < run->item_high) {
+		uint64_t left = (uint64_t)run->item_high - (uint64_t)first;
+		uint32_t count = left < CHUNK_PIECES ? (uint32_t)left : CHUNK_PIECES;
+		struct items_body head = { .tag = run->ticket, .first = first, .count = count };
+		going = chunk_of_pieces(w, call, &head, publish_lock);
+		first += head.count;
+	}
 }
 
 static void
@@ -200,6 +237,18 @@ run_close(void)
 	runner = (struct runner){ 0 };
 }
 
+int
+run_patience_ms(void)
+{
+	return array_views_patience_ms();
+}
+
+void
+run_idle(void)
+{
+	array_views_close_idle();
+}
+
 /* What keeps a request from running here: NULL, or why. */
 static const char *
 cannot_run(const struct kind *kind, const struct run_body *run)
@@ -208,7 +257,7 @@ cannot_run(const struct kind *kind, const struct run_body *run)
 		return "the worker does not know the kind";
 	if (kind->class == KIND_COMMAND)
 		return "a command runs on a pool of executor command only";
-	if (run->item_low < run->item_high && kind->item == NULL)
+	if (run->item_low < run->item_high && !kind_has_items(kind))
 		return "the kind has no items";
 	if (kind->class == KIND_IO && runner.loop == NULL) {
 		runner.loop = run_loop_new();
@@ -233,6 +282,8 @@ run_one(struct worker *w, const struct run_body *run, const void *args, void *pu
 	call->outcome.started_ns = clock_now();
 	if (obstacle != NULL)
 		call_fail(call, "%s", obstacle);
+	else if (run->item_low < run->item_high && call->kind->range != NULL)
+		run_pieces(w, call, run, publish_lock);
 	else if (run->item_low < run->item_high)
 		run_range(w, call, run, publish_lock);
 	else if (call->kind->class == KIND_IO)

@@ -175,7 +175,7 @@ link_finish(struct link_worker *l, const struct result_body *body, const void *r
 }
 
 int
-link_wait(struct link_worker *l, int other_fd)
+link_wait_for(struct link_worker *l, int other_fd, int timeout_ms)
 {
 	for (int i = 0; i < WAKE_LOOKS; i++) {
 		if (link_has_request(l))
@@ -193,8 +193,10 @@ link_wait(struct link_worker *l, int other_fd)
 			{ .fd = other_fd, .events = POLLIN },
 			{ .fd = l->requests.fd, .events = POLLIN },
 		};
-		int n = poll(p, l->requests.fd < 0 ? 2 : 3, -1);
+		int n = poll(p, l->requests.fd < 0 ? 2 : 3, timeout_ms);
 		wake_disarm(&l->shared->worker);
+		if (n == 0)
+			return -ETIMEDOUT;
 		if (n < 0)
 			return -EINTR;
 		if (p[0].revents != 0)
@@ -204,6 +206,12 @@ link_wait(struct link_worker *l, int other_fd)
 		if (p[1].revents != 0)
 			return 0;
 	}
+}
+
+int
+link_wait(struct link_worker *l, int other_fd)
+{
+	return link_wait_for(l, other_fd, -1);
 }
 
 /* ---- the broker's side ---- */

@@ -220,6 +220,9 @@ void link_finish(struct link_worker *l, const struct result_body *body, const vo
  * Returns 1 when a request is there, 0 when only other_fd is, -EINTR on a signal. */
 int link_wait(struct link_worker *l, int other_fd);
 
+/* The same; -ETIMEDOUT when it has slept for `timeout_ms` (-1: for ever). */
+int link_wait_for(struct link_worker *l, int other_fd, int timeout_ms);
+
 /* ---- the broker's side ---- */
 
 struct link_broker {

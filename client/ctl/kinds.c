@@ -59,7 +59,7 @@ add_params_cell(struct table *table, const msgpack_object *kind)
 static void
 add_values_cell(struct table *table, const msgpack_object *param)
 {
-	if (field_text_is(param, "type", "int"))
+	if (field_text_is(param, "type", "int") || field_text_is(param, "type", "number"))
 		table_text(table, COLOUR_NONE, "%" PRId64 " .. %" PRId64, field_i64(param, "low"),
 			   field_i64(param, "high"));
 	else if (field_text_is(param, "type", "flag"))

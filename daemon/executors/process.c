@@ -18,10 +18,12 @@ process_run(struct worker *w)
 	for (;;) {
 		const struct ring_record *record = link_next(l);
 		if (record == NULL) {
-			int r = link_wait(l, w->control);
+			int r = link_wait_for(l, w->control, run_patience_ms());
 			if (r == 0)
 				break; /* the order to stop */
-			continue;      /* a request, or a signal */
+			if (r == -ETIMEDOUT)
+				run_idle();
+			continue; /* a request, or a signal */
 		}
 		/* MSG_STOP is not for us: a job here ends with its worker. */
 		if (record->type == MSG_RUN) {

@@ -6,6 +6,7 @@
  * written one at a time under `publish`.  So each ring has one user at any moment, and
  * nobody hands a job from thread to thread.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -39,8 +40,11 @@ take(struct crew *crew, struct run_body *request)
 	while (!got && !crew->stopping) {
 		const struct ring_record *record = link_next(l);
 		if (record == NULL) {
-			if (link_wait(l, crew->w->control) == 0)
+			int r = link_wait_for(l, crew->w->control, run_patience_ms());
+			if (r == 0)
 				crew->stopping = true;
+			if (r == -ETIMEDOUT)
+				run_idle();
 			continue;
 		}
 		/* MSG_STOP is not for us: a job here ends with its worker. */

@@ -306,6 +306,78 @@ Test(args, decimal_text_is_an_integer_to_the_ends_of_64_bits)
 	cr_expect_eq(pack(&wide, BYTES("\x81\xa1n\xb4-9223372036854775809")), ERR_OUT_OF_RANGE);
 }
 
+static const struct {
+	const char *msgpack;
+	size_t length;
+	enum job_error error;
+	double value;
+} reals[] = {
+	{ BYTES("\x81\xa1x\xa3"
+		"2.5"),
+	  ERR_NONE, 2.5 },
+	{ BYTES("\x81\xa1x\xa5"
+		"-1e-3"),
+	  ERR_NONE, -0.001 },
+	{ BYTES("\x81\xa1x\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00"), ERR_NONE, 0.5 },
+	{ BYTES("\x81\xa1x\x07"), ERR_NONE, 7 },
+	{ BYTES("\x81\xa1x\xff"), ERR_NONE, -1 },
+	{ BYTES("\x80"), ERR_NONE, 1.5 },
+	{ BYTES("\x81\xa1x\xa4"
+		"10.5"),
+	  ERR_OUT_OF_RANGE, 0 },
+	{ BYTES("\x81\xa1x\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), ERR_OUT_OF_RANGE, 0 },
+	{ BYTES("\x81\xa1x\xa5"
+		"1e999"),
+	  ERR_OUT_OF_RANGE, 0 },
+	/* not a number, and infinite */
+	{ BYTES("\x81\xa1x\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00"), ERR_OUT_OF_RANGE, 0 },
+	{ BYTES("\x81\xa1x\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00"), ERR_OUT_OF_RANGE, 0 },
+	{ BYTES("\x81\xa1x\xa3"
+		"nan"),
+	  ERR_BAD_TYPE, 0 },
+	{ BYTES("\x81\xa1x\xa3"
+		"0x1"),
+	  ERR_BAD_TYPE, 0 },
+	{ BYTES("\x81\xa1x\xa2"
+		" 1"),
+	  ERR_BAD_TYPE, 0 },
+	{ BYTES("\x81\xa1x\xa5"
+		"1.2.3"),
+	  ERR_BAD_TYPE, 0 },
+	{ BYTES("\x81\xa1x\xa0"), ERR_BAD_TYPE, 0 },
+	{ BYTES("\x81\xa1x\xc3"), ERR_BAD_TYPE, 0 },
+	{ BYTES("\x81\xa1x\xd9\x40"
+		"1000000000000000000000000000000000000000000000000000000000000000"),
+	  ERR_BAD_TYPE, 0 },
+};
+
+Test(args, a_real_comes_as_number_or_text_and_is_finite)
+{
+	static const struct kind scale = {
+		.name = "scale",
+		.params = { { .name = "x",
+			      .type = PARAM_REAL,
+			      .low = -10,
+			      .high = 10,
+			      .fallback = "1.5",
+			      .help = "h" } },
+	};
+	char words[32];
+
+	for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++) {
+		enum job_error error = pack(&scale, reals[i].msgpack, reals[i].length);
+		cr_expect_eq(error, reals[i].error, "%zu: %d %s", i, error, why);
+		if (error == ERR_NONE)
+			cr_expect_eq(args_real(packed.bytes, 0), reals[i].value, "%zu", i);
+	}
+	(void)pack(&scale, BYTES("\x81\xa1x\xa3"
+				 "abc"));
+	cr_expect_str_eq(why, "x must be a number between -10 and 10, got \"abc\"");
+	cr_assert_eq(pack(&scale, BYTES("\x80")), ERR_NONE);
+	args_print(&scale, packed.bytes, words, sizeof(words));
+	cr_expect_str_eq(words, "x=1.5");
+}
+
 static uint64_t
 next_random(uint64_t *state)
 {

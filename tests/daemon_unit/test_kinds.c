@@ -258,6 +258,13 @@ one(int64_t x)
 	return x;
 }
 
+static uint32_t
+no_range(struct call *unused, int64_t first, uint32_t count, int64_t *ret)
+{
+	(void)unused, (void)first, (void)count, (void)ret;
+	return 0;
+}
+
 #define NUMBER .name = "n", .type = PARAM_INT, .low = 0, .high = 9, .help = "h"
 
 static const struct {
@@ -274,10 +281,22 @@ static const struct {
 	{ { .name = "k", .help = "h", .class = KIND_IO, .stop = no_io },
 	  "kind k is of class io and lacks start()" },
 	{ { .name = "k", .help = "h", .class = KIND_COMMAND, .run = nothing },
-	  "kind k is of class command: run() and item() are cpu's" },
+	  "kind k is of class command: run(), item() and range() are cpu's" },
 	{ { .name = "k", .help = "h", .class = 7 }, "kind k has no class" },
 	{ { .name = "k", .help = "h", .run = nothing, .item = one },
 	  "kind k has item(): its first parameter must be an integer" },
+	{ { .name = "k",
+	    .help = "h",
+	    .run = nothing,
+	    .range = no_range,
+	    .item = one,
+	    .params = { { NUMBER } } },
+	  "kind k has both item() and range()" },
+	{ { .name = "k",
+	    .help = "h",
+	    .run = nothing,
+	    .params = { { .name = "x", .type = PARAM_REAL, .help = "h" } } },
+	  "kind k lacks a range for x" },
 	{ { .name = "k",
 	    .help = "h",
 	    .run = nothing,
