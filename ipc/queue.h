@@ -149,4 +149,7 @@ void queue_stat(const struct queue *q, struct queue_stat *ret);
 int queue_stat_memory(const void *memory, size_t bytes, struct queue_stat *ret);
 int queue_stat_named(const char *name, struct queue_stat *ret);
 
+/* The same from a descriptor of a named queue's file, which is read and never mapped. */
+int queue_look(int fd, struct queue_stat *ret);
+
 #endif

@@ -15,6 +15,7 @@
 #include "client/ctl/ipc.h"
 #include "ipc/cleanup.h"
 #include "ipc/clock.h"
+#include "ipc/queue.h"
 #include "shm/array.h"
 #include "shm/named.h"
 #include "shm/owner.h"
@@ -134,6 +135,39 @@ judge_array(struct names *names, struct ipc_row *row, int fd)
 	return true;
 }
 
+static bool
+judge_queue(struct ipc_row *row, int fd)
+{
+	static struct queue_stat stat; /* 14 KiB */
+	unsigned dead = 0;
+
+	if (queue_look(fd, &stat) < 0)
+		return false;
+	row->in = stat.puts;
+	row->out = stat.gets;
+	row->bytes_in = stat.bytes_in;
+	row->bytes_out = stat.bytes_out;
+	row->depth = stat.depth;
+	row->depth_high = stat.high_water;
+	row->free = stat.capacity - stat.depth;
+	row->object_bytes = stat.message_max;
+	for (uint32_t i = 0; i < stat.attached; i++) {
+		if (stat.members[i].alive)
+			ipc_attach(row, stat.members[i].pid);
+		else
+			dead++;
+	}
+	if (row->attached_count == 0)
+		ipc_say(row, IPC_UNUSED,
+			"nobody is attached; it stays until it is removed by name");
+	else if (dead > 0)
+		ipc_say(row, IPC_LIVE, "%u dead members, cleared at the next use", dead);
+	else
+		ipc_say(row, stat.depth > 0 ? IPC_LIVE : IPC_IDLE, "%s",
+			stat.closed ? "closed" : "");
+	return true;
+}
+
 /* pyprep.memory.NAME is the second name of an array's data: no row of its own. */
 static bool
 is_second_name(const char *file)
@@ -195,10 +229,15 @@ judge(struct names *names, struct ipc_row *row, int fd)
 	}
 	set_age(row, head.created_ns);
 	say_owner(row, head.creator);
-	if (strcmp(row->kind, "array") != 0)
+	if (strcmp(row->kind, "array") == 0) {
+		if (!judge_array(names, row, fd))
+			ipc_say(row, IPC_STRANGE, "it is no array of this version");
+	} else if (strcmp(row->kind, "queue") == 0) {
+		if (!judge_queue(row, fd))
+			ipc_say(row, IPC_STRANGE, "it is no queue of this version");
+	} else {
 		judge_by_head(row, &head);
-	else if (!judge_array(names, row, fd))
-		ipc_say(row, IPC_STRANGE, "it is no array of this version");
+	}
 }
 
 static int

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/queue.h"
 #include "shm/array.h"
 #include "shm/array_meta.h"
 #include "shm/owner.h"
@@ -171,6 +172,117 @@ Test(ipc_ls, an_array_that_was_never_finished_is_an_orphan)
 	cr_expect(!exists(beside));
 	close(fd);
 }
+
+/* ---- queues ---- */
+
+static void
+queue_setup(void)
+{
+	setup();
+	snprintf(beside, sizeof(beside), QUEUE_PREFIX "%s", name);
+}
+
+static void
+queue_teardown(void)
+{
+	(void)queue_unlink(name);
+}
+
+TestSuite(ipc_ls_queue, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
+
+Test(ipc_ls_queue, shows_messages_members_and_depth_and_changes_nothing)
+{
+	struct queue_options options = { .capacity = 8, .message_max = 100 };
+	struct queue_stat before, after;
+	struct queue *q;
+	unsigned char byte[100];
+	uint32_t length;
+
+	cr_assert_eq(queue_create(name, &options, &q), 0);
+	cr_expect_look("idle 1");
+	for (int i = 0; i < 5; i++)
+		cr_assert_eq(queue_put(q, "message", 7, QUEUE_NO_WAIT), 0);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(queue_get(q, byte, sizeof(byte), &length, QUEUE_NO_WAIT), 0);
+	queue_stat(q, &before);
+	cr_expect_look("live 1");
+	struct command_result r = run_command(
+		"pyprepctl ipc ls --json queue 2>/dev/null | jq -c 'select(.name == \"%s\") | "
+		"[.in, .out, .depth, .depth_high, .free, .bytes_in, .bytes_out, .bytes]'",
+		name);
+	char expected[128];
+	snprintf(expected, sizeof(expected), "[5,2,3,5,5,35,14,%llu]\n",
+		 (unsigned long long)before.bytes);
+	cr_expect_str_eq(r.output, expected);
+	command_free(&r);
+	queue_stat(q, &after);
+	cr_expect_eq(memcmp(&before, &after, sizeof(before)), 0);
+	cr_expect_eq(rm(""), 1);
+	q = queue_detach(q);
+	cr_expect_look("unused 0");
+	cr_expect_eq(rm("--orphans"), 0);
+	cr_expect(exists(beside));
+	cr_expect_eq(rm(""), 0);
+	cr_expect(!exists(beside));
+}
+
+Test(ipc_ls_queue, a_killed_member_is_not_attached)
+{
+	struct queue_options options = { .capacity = 8, .message_max = 100 };
+	struct queue *q;
+
+	cr_assert_eq(queue_create(name, &options, &q), 0);
+	pid_t pid = test_fork();
+	if (pid == 0) {
+		(void)queue_put(q, "x", 1, QUEUE_NO_WAIT); /* joins */
+		pause();
+		_exit(0);
+	}
+	cr_assert(wait_until(5000, queue_size(q) == 1));
+	cr_expect_look("live 2");
+	kill_and_wait(pid, SIGKILL);
+	cr_expect_look("live 1");
+	queue_detach(q);
+}
+
+Test(ipc_ls_queue, garbage_and_what_was_cut_is_unknown)
+{
+	struct queue_options options = { .capacity = 1000, .message_max = 100 };
+	size_t bytes = queue_footprint(&options);
+	unsigned char *image = calloc(1, bytes);
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), NAMED_DIRECTORY "/%s", beside);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert(fd >= 0);
+	unsigned char *aligned = aligned_alloc(128, bytes);
+	memset(aligned, 0, bytes);
+	cr_assert_eq(queue_init(aligned, bytes, &options), 0);
+	srandom(2);
+	for (int round = 0; round < 40; round++) {
+		memcpy(image, aligned, bytes);
+		for (size_t i = sizeof(struct named_head); i < 16384;
+		     i += 1 + (size_t)random() % 200)
+			image[i] = (unsigned char)random();
+		cr_assert_eq(pwrite(fd, image, bytes, 0), (ssize_t)bytes);
+		off_t cut = round % 2 ? (off_t)((size_t)random() % bytes)
+				      : (off_t)1 << (30 + round / 2);
+		cr_assert_eq(ftruncate(fd, cut), 0);
+		/* Whatever it shows, it ends, and removes nothing. */
+		cr_expect_eq(rm("--orphans"), 0);
+		struct command_result r = run_command("pyprepctl ipc ls queue 2>&1");
+		cr_expect_eq(r.status, 0, "status %d: %s%s", r.status, r.output, r.errors);
+		command_free(&r);
+		cr_expect(exists(beside));
+		cr_assert_eq(ftruncate(fd, 0), 0);
+	}
+	close(fd);
+	unlink(path);
+	free(image);
+	free(aligned);
+}
+
+/* ---- hostile files ---- */
 
 /* A file beside an array with `bytes` of garbage; sparse when `bytes` is more than that. */
 static void
