@@ -38,7 +38,7 @@ enum ipc_state {
 
 struct ipc_row {
 	const char *kind; /* a member of ipc_kinds, so pointers may be compared */
-	char name[160];
+	char name[NAME_MAX + 1];
 	char owner[64], peer[64];  /* roles: "broker", "worker cpu/0", "client 3" */
 	pid_t owner_pid, peer_pid; /* 0: nobody, or not known */
 	char way[16];
