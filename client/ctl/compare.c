@@ -1,207 +1,190 @@
 /*
- * compare.c - pyprepctl compare cpu|io: the same jobs one after another, by threads, by
- * processes and in an event loop, on the pools of the daemon one is connected to.
+ * compare.c - pyprepctl compare: pyprep and CPython's own implementation on the same work, in
+ * the same run.  Each topic runs in a process of its own.
  */
-#include <inttypes.h>
+#include "client/ctl/compare.h"
+
 #include <string.h>
 
+#include "client/ctl/aside.h"
 #include "client/ctl/command.h"
-#include "client/ctl/compare.h"
-#include "client/ctl/reply.h"
+#include "client/ctl/cpython.h"
+#include "client/ctl/nearest.h"
 #include "client/ctl/report.h"
-#include "ipc/clock.h"
 
-#define CPU_JOBS    8
-#define CPU_TOTAL   (600 * NS_PER_MS) /* one after another */
-#define CPU_TRIAL_N 2000000
-#define CPU_STEP_N  100000
-#define IO_JOBS     200
-#define IO_MS       10
+#define REPEATS          5
+#define REPEATS_QUICK    3
+#define TOPIC_PATIENCE_S 1800
+
+/*    name, needs a daemon */
+#define TOPICS(X)      \
+	X(cpu, true)   \
+	X(io, true)    \
+	X(map, true)   \
+	X(pipe, false) \
+	X(shm, false)
+
+#define X(name, daemon) { #name, daemon, compare_##name },
+static const struct compare_topic topics[] = { TOPICS(X){ 0 } };
+#undef X
+#define X(name, daemon) #name " "
+#define TOPIC_NAMES     TOPICS(X) "all"
+
+static int64_t repeats;
+static bool quick;
 
 static const struct option_row options[] = {
+	{ "repeats", 0, OPTION_INT, &repeats, "N",
+	  "turns of each way, of which the median counts (5; 3 with --quick)", 1,
+	  COMPARE_REPEATS_MAX },
+	{ "quick", 0, OPTION_FLAG, &quick, NULL, "less work: seconds, less sure figures", 0, 0 },
 	OPTION_ROW_JSON,
 	OPTION_ROW_END,
 };
 
-/* ---- pools ---- */
+/* ---- one topic ---- */
 
-struct search {
-	struct way *ways;
-	unsigned count;
-	bool daemon_seen; /* the first reply is not a pool */
+struct part {
+	struct compare *c;
+	const struct compare_topic *topic;
 };
 
+/* In the topic's process: its exit status. */
 static int
-got_pool(void *context, const msgpack_object *map)
+run_part(void *context)
 {
-	struct search *search = context;
+	struct part *part = context;
+	struct pyprep *p = NULL;
 
-	if (!search->daemon_seen) {
-		search->daemon_seen = true;
-		return 0;
-	}
-	for (unsigned i = 0; i < search->count; i++) {
-		struct way *way = &search->ways[i];
-		if (way->pool[0] || !field_text_is(map, "executor", way->executor) ||
-		    !field_text_is(map, "state", "running"))
-			continue;
-		snprintf(way->pool, sizeof way->pool, "%.*s", FIELD_TEXT(map, "name"));
-		way->at_once = way->one_by_one
-				       ? 1
-				       : field_u64(map, "size") * field_u64(map, "concurrency");
-	}
-	return 0;
-}
-
-static int
-find_pools(struct pyprep *p, struct way *ways, unsigned count)
-{
-	struct search search = { .ways = ways, .count = count };
-	struct request request;
-
-	request_begin(&request, "status", 0);
-	return request_send(&request, p, got_pool, &search);
-}
-
-/* ---- work ---- */
-
-/* So many squares that all jobs one after another take CPU_TOTAL. */
-static int
-size_sumsq(struct pyprep *p, const char *pool, uint64_t *ret_n)
-{
-	char trial[32];
-	uint64_t ns;
-
-	snprintf(trial, sizeof trial, "n=%d", CPU_TRIAL_N);
-	int status = compare_time_one(p, "sumsq", trial, pool, &ns);
+	int status = part->topic->needs_daemon ? ctl_connect(&p) : 0;
 	if (status != 0)
 		return status;
-	uint64_t each = CPU_TOTAL / CPU_JOBS;
-	uint64_t n = (uint64_t)((double)CPU_TRIAL_N * (double)each / (double)(ns > 0 ? ns : 1));
-	*ret_n = n / CPU_STEP_N * CPU_STEP_N + CPU_STEP_N;
-	return 0;
+	status = part->topic->run(part->c, p);
+	compare_print_said(part->c, part->topic->name);
+	pyprep_close(p);
+	return status == 0 && part->c->failed ? EXIT_SOME_FAILED : status;
 }
 
 static int
-plan(struct pyprep *p, bool cpu, const char *pool, struct work *work, char *param, size_t size)
+run_topic(const struct aside *aside, struct compare *c, const struct compare_topic *topic)
 {
-	uint64_t n = 0;
+	struct part part = { .c = c, .topic = topic };
 
-	if (cpu) {
-		int status = size_sumsq(p, pool, &n);
-		if (status != 0)
-			return status;
-		snprintf(param, size, "n=%" PRIu64, n);
-		*work = (struct work){ .name = "cpu", .kind = "sumsq", .count = CPU_JOBS };
-	} else {
-		snprintf(param, size, "ms=%d", IO_MS);
-		*work = (struct work){ .name = "io", .kind = "sleep", .count = IO_JOBS };
+	struct aside_result end = aside_run(aside, run_part, &part, TOPIC_PATIENCE_S);
+	switch (end.how) {
+	case ASIDE_ENDED:
+		return end.value;
+	case ASIDE_INTERRUPTED:
+		return EXIT_SIGNALLED + end.value;
+	case ASIDE_LATE:
+		return ctl_fail(EXIT_OURS, "compare",
+				"compare %s took more than %d s and was ended", topic->name,
+				TOPIC_PATIENCE_S);
+	case ASIDE_DIED:
+		break;
 	}
-	work->params[0] = param;
-	snprintf(work->text, sizeof work->text, "%" PRIu64 " x %s %s", work->count, work->kind,
-		 param);
-	return 0;
+	return ctl_fail(EXIT_OURS, "compare", "compare %s was killed by signal %d", topic->name,
+			end.value);
 }
 
-/* ---- what it means ---- */
-
-static const char *
-lesson(bool cpu)
-{
-	if (cpu)
-		return "A job that computes needs a CPU all the time: processes and threads (C has "
-		       "no global lock)\nare faster by the number of CPUs at most, and an event "
-		       "loop, which has one, cannot help.\n";
-	return "A job that waits needs no CPU meanwhile: what counts is how many may wait at "
-	       "once.  A process\nor a thread waits for one job, an event loop for all of them, "
-	       "in one process.\n";
-}
+/* ---- which ---- */
 
 static int
-run_ways(struct pyprep *p, const struct work *work, struct way *ways, unsigned count)
+check_words(const struct words *words)
 {
-	for (unsigned i = 0; i < count; i++) {
-		if (!ways[i].pool[0]) {
-			snprintf(ways[i].problem, sizeof ways[i].problem,
-				 "the daemon has no running pool with \"executor = %s\"",
-				 ways[i].executor);
-			continue;
+	struct nearest nearest;
+
+	if (words->count == 0)
+		return ctl_fail(EXIT_USAGE, "usage", "compare what? there are: %s", TOPIC_NAMES);
+	for (int i = 0; i < words->count; i++) {
+		bool known = strcmp(words->word[i], "all") == 0;
+		nearest_begin(&nearest, words->word[i]);
+		for (const struct compare_topic *topic = topics; topic->name; topic++) {
+			known = known || strcmp(words->word[i], topic->name) == 0;
+			nearest_offer(&nearest, topic->name);
 		}
-		int status = compare_run(p, work, &ways[i]);
-		if (status != 0)
-			return status;
+		const char *best = nearest_best(&nearest);
+		if (!known)
+			return ctl_fail(EXIT_USAGE, "usage", "there is no comparison '%s'; %s%s%s",
+					words->word[i], best ? "did you mean '" : "there are: ",
+					best ? best : TOPIC_NAMES, best ? "'?" : "");
 	}
 	return 0;
 }
 
-static int
-compare_with(struct pyprep *p, bool cpu)
+static bool
+wanted(const struct compare_topic *topic, const struct words *words)
 {
-	struct way ways[] = {
-		{ .name = "sequential", .executor = "process", .one_by_one = true },
-		{ .name = "process", .executor = "process" },
-		{ .name = "thread", .executor = "thread" },
-		{ .name = "event", .executor = "event" },
-	};
-	unsigned count = sizeof ways / sizeof ways[0];
-	struct work work;
-	char param[40];
+	for (int i = 0; i < words->count; i++)
+		if (strcmp(words->word[i], topic->name) == 0 || strcmp(words->word[i], "all") == 0)
+			return true;
+	return false;
+}
 
-	int status = find_pools(p, ways, count);
-	if (status != 0)
-		return status;
-	if (!ways[0].pool[0])
-		return ctl_fail(EXIT_TRY_LATER, "pool_failed",
-				"the daemon has no running pool with \"executor = process\" to "
-				"compare with; 'pyprepctl pools' lists what it has");
-	status = plan(p, cpu, ways[0].pool, &work, param, sizeof param);
-	if (status == 0)
-		status = run_ways(p, &work, ways, count);
-	if (status != 0)
-		return status;
-	compare_print(&work, ways, count);
-	if (!ctl.json)
-		printf("\n%s", lesson(cpu));
-	for (unsigned i = 0; i < count; i++)
-		if (ways[i].failed > 0)
-			status = EXIT_SOME_FAILED;
+static int
+run_topics(const struct aside *aside, struct compare *c, const struct words *words)
+{
+	int status = 0;
+
+	for (const struct compare_topic *topic = topics; topic->name; topic++) {
+		if (!wanted(topic, words))
+			continue;
+		int one = run_topic(aside, c, topic);
+		if (one > status)
+			status = one;
+		if (one > EXIT_SIGNALLED)
+			break;
+	}
 	return status;
 }
 
 static int
 compare_command(const struct words *words)
 {
-	struct pyprep *p;
+	struct compare c = { .quick = quick };
+	struct machine machine;
+	struct aside aside;
+	char python[64];
 
-	if (words->count != 1)
-		return ctl_fail(EXIT_USAGE, "usage", "write: pyprepctl compare cpu|io");
-	bool cpu = strcmp(words->word[0], "cpu") == 0;
-	if (!cpu && strcmp(words->word[0], "io") != 0)
-		return ctl_fail(EXIT_USAGE, "usage", "compare takes cpu or io, not '%s'",
-				words->word[0]);
-	int status = ctl_connect(&p);
+	int status = check_words(words);
+	if (status == 0)
+		status = aside_open(&aside, "compare");
 	if (status != 0)
 		return status;
-	status = compare_with(p, cpu);
-	pyprep_close(p);
+	if (cpython_version(python, sizeof python) == 0)
+		c.python = python;
+	machine_look(&machine);
+	c.machine = &machine;
+	c.label = aside.label;
+	c.repeats = repeats > 0 ? (unsigned)repeats : quick ? REPEATS_QUICK : REPEATS;
+	compare_print_begin(&c);
+	status = run_topics(&aside, &c, words);
+	aside_close(&aside);
 	return status;
 }
 
 extern const struct command command_compare;
 const struct command command_compare = {
 	.name = "compare",
-	.args = "cpu|io [--json]",
-	.summary = "the same jobs sequentially, by processes, threads and an event loop",
+	.args = "TOPIC... [--repeats N] [--quick] [--json]",
+	.summary = "pyprep and CPython's own pools, queues and pipes on the same work",
 	.examples = "  pyprepctl compare cpu\n"
-		    "  pyprepctl compare io --json\n",
-	.more = "cpu: 8 x sumsq, sized to take about 0.6 s one after another.\n"
-		"io: 200 x sleep ms=10.\n"
-		"Each way uses the daemon's first running pool with that executor; sequential\n"
-		"submits to the process pool, each job after the last one's receipt.  On-CPU,\n"
-		"waiting for a CPU and blocked are sums over all jobs; memory is the sum of the\n"
-		"peaks of the processes that ran them.\n",
+		    "  pyprepctl compare pipe shm --repeats 9\n"
+		    "  pyprepctl compare all --quick --json\n",
+	.more = "Topics, or all:\n"
+		"  cpu    8 x sumsq: one after another, by processes, threads, an event loop\n"
+		"  io     200 x sleep ms=10, the same ways\n"
+		"  map    a million squares: an array job, and Pool.map\n"
+		"  pipe   round trips and one way, 64 bytes and 1 MiB\n"
+		"  shm    an array of 8 MiB: made, filled, summed, attached to; and counting\n"
+		"All ways take turns; the median and the spread of the turns are printed, and how\n"
+		"many times as fast as CPython's way pyprep's is.  cpu, io and map use the pools\n"
+		"of the running daemon, and as many processes or threads there as here.\n"
+		"$PYPREP_PYTHON is the interpreter, else python3 in PATH; without one pyprep is\n"
+		"measured alone.\n"
+		"Exit status: 0 all was measured; 1 something could not be.\n",
 	.options = options,
 	.complete = COMPLETE_WORDS,
-	.choices = "cpu io",
+	.choices = TOPIC_NAMES,
 	.run = compare_command,
 };

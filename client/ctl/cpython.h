@@ -30,7 +30,7 @@
  *            rate_per_s seconds (send_bytes(), or send(), which pickles)
  *          mode=rate: the same, one way -> rate_per_s seconds messages bytes cpu_seconds
  *          mode=eof: -> eof (bool) waited_s: the other side is killed while we wait
- * shm      mode=work: bytes[8388608] rounds[20] -> create_ns attach_ns (medians, to the first
+ * shm      mode=work: bytes[8388608] rounds[20] -> whole_seconds (create, fill, sum) create_ns attach_ns (medians, to the first
  *            byte read) fill_seconds sum_seconds sum elements by ("numpy" or "memoryview")
  *          mode=attach: name= offset[0] value[7] tracked[0] -> size before after first: opens
  *            a segment that somebody else made, changes one byte, closes.  tracked=1 leaves

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# bench.bats - pyprepctl bench and compare: what they print, and that nothing remains.
+# bench.bats - pyprepctl bench: what it prints, and that nothing remains.
 
 load helpers
 
@@ -65,18 +65,4 @@ replacement bytes_per_job idle_pss start" ]
 	[ ! -e "/proc/$row" ]
 	[ ! -e "/proc/$daemon" ]
 	[ "$(leftovers)" -eq "$before" ]
-}
-
-@test "compare: four ways; the event loop refuses to compute" {
-	says 2 "write: pyprepctl compare cpu|io" compare
-	says 2 "compare takes cpu or io, not 'disk'" compare disk
-	[ "$(pyprepctl compare cpu --json | jq -r '"\(.way) \(.done)"' | xargs)" = \
-		"sequential true process true thread true event false" ]
-	says 0 'does not run kind "sumsq"' compare cpu
-	[ "$(pyprepctl compare io --json | jq -r '"\(.way) \(.done)"' | xargs)" = \
-		"sequential true process true thread true event true" ]
-}
-
-@test "compare: an event loop waits for 200 sleeps at once" {
-	pyprepctl compare io --json | jq -e 'select(.way == "event") | .speed_up > 20'
 }
