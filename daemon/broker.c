@@ -276,7 +276,7 @@ open_pools(struct broker *b)
 		p->wanted = p->config->workers;
 		snprintf(p->executor_name, sizeof(p->executor_name), "%s",
 			 p->config->executor->name);
-		queue_init(p);
+		pool_queues_init(p);
 	}
 	for (unsigned i = 0; i < kind_count; i++)
 		snprintf(b->kind_names[i], sizeof(b->kind_names[i]), "%s", kinds[i]->name);

@@ -247,7 +247,7 @@ int admit_record(struct broker *b, struct client *c, unsigned type, const unsign
 		 uint32_t length);
 
 /* schedule.c */
-void queue_init(struct pool *p);
+void pool_queues_init(struct pool *p);
 void queue_push(struct broker *b, uint32_t index);
 void queue_put_back(struct broker *b, uint32_t index); /* by its age, before younger ones */
 void queue_remove(struct broker *b, uint32_t index);

@@ -13,7 +13,7 @@ level_of(const struct job *job)
 }
 
 void
-queue_init(struct pool *p)
+pool_queues_init(struct pool *p)
 {
 	for (unsigned i = 0; i < LEVELS; i++)
 		p->levels[i] = (struct level){ JOB_NONE, JOB_NONE };
