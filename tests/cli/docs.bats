@@ -180,7 +180,7 @@ readme_program() {
 	done
 	[ -s "$libdir/pyprep/fetch.so" ]
 	[ -s "$(find "$STAGE" -path '*/etc/pyprep/pyprepd.conf')" ]
-	[ -z "$(find "$STAGE" -name '*.a')" ]
+	[ "$(find "$STAGE" -name '*.a')" = "$libdir/libpyprep-ipc.a" ]
 
 	# the installed daemon, library and pkg-config file together
 	PYPREP_BIN=$prefix/sbin
@@ -188,6 +188,40 @@ readme_program() {
 	export PKG_CONFIG_PATH=$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=$STAGE
 	[ "$(pkg-config --modversion pyprep)" = "$(pyprepctl --version | cut -d' ' -f2)" ]
 	readme_program $(pkg-config --cflags --libs pyprep) -Wl,-rpath,"$libdir"
+}
+
+@test "pyprep-ipc(7): its program compiles against the installed library, runs, and leaves nothing" {
+	STAGE=$(mktemp -d)
+	build=$PYPREP_BIN/..
+	DESTDIR=$STAGE cmake --install "$build" >"$STAGE/log"
+	prefix=$STAGE$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")
+	libdir=$(dirname "$(find "$prefix/lib" -name libpyprep-ipc.a)")
+	export PKG_CONFIG_PATH=$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=$STAGE
+	sed -n '/^\.Bd -literal$/,/^\.Ed$/p' "$ROOT/docs/pyprep-ipc.7" |
+		sed -n '/squares\.c/,/^\.Ed/p' | sed '$d; s/\\e/\\/g' >"$STAGE/squares.c"
+	cc -Wall -Wextra -Werror -fPIE -pie -o "$STAGE/squares" "$STAGE/squares.c" \
+		$(pkg-config --cflags --libs pyprep-ipc)
+	"$STAGE/squares" >"$STAGE/said" 3>&- &
+	pid=$!
+	wait "$pid"
+	[ "$(cat "$STAGE/said")" = 332833500 ]
+	[ -z "$(find /dev/shm -name "*squares-$pid")" ]
+}
+
+@test "install: each header of pyprep-ipc compiles alone, and includes only what is installed" {
+	STAGE=$(mktemp -d)
+	DESTDIR=$STAGE cmake --install "$PYPREP_BIN/.." >"$STAGE/log"
+	include=$(find "$STAGE" -path '*/include/pyprep' -type d)
+	headers=$(cd "$include" && find . -name '*.h' | sed 's,^\./,,')
+	[ "$(wc -l <<<"$headers")" -gt 15 ]
+	for header in $headers; do
+		echo "#include <$header>" | cc -Wall -Wextra -Werror -I"$include" -fsyntax-only -x c - ||
+			{ echo "$header does not stand alone"; return 1; }
+	done
+	for header in shm/{array,counter,lock,semaphore,event,barrier,named,owner,ring,segment,futex}.h \
+		ipc/{queue,pipe,wake,clock}.h; do
+		[ -s "$include/$header" ] || { echo "no $header"; return 1; }
+	done
 }
 
 @test "completions: bash reads what pyprepctl prints, and completes by it" {

@@ -71,10 +71,10 @@ by_ls() {
 @test "ls: a link says who has it, what went through it, and how deep it was" {
 	pyprepctl submit noop --count 1000 -q >/dev/null
 	run rows 'select(.name | startswith("cpu")) | [.in, .out, .depth, .depth_high]' link
-	[ "$(rows 'select(.name | startswith("cpu")) | .in' link | paste -sd+ | bc)" -eq 1000 ]
-	[ "$(rows 'select(.name | startswith("cpu")) | .out' link | paste -sd+ | bc)" -eq 1000 ]
-	[ "$(rows 'select(.name | test("^cpu.*requests")) | .in' ring | paste -sd+ | bc)" -eq 1000 ]
-	[ "$(rows 'select(.name | test("^cpu.*results")) | .out' ring | paste -sd+ | bc)" -eq 1000 ]
+	[ "$(rows 'select(.name | startswith("cpu")) | .in' link | jq -s add)" -eq 1000 ]
+	[ "$(rows 'select(.name | startswith("cpu")) | .out' link | jq -s add)" -eq 1000 ]
+	[ "$(rows 'select(.name | test("^cpu.*requests")) | .in' ring | jq -s add)" -eq 1000 ]
+	[ "$(rows 'select(.name | test("^cpu.*results")) | .out' ring | jq -s add)" -eq 1000 ]
 	[ "$(rows 'select(.name | test("^cpu.*requests") and .used_high == 0) | .name' ring)" = "" ]
 	worker=$(pyprepctl status --json | jq '.pools[] | select(.name == "cpu").workers[0].pid')
 	[ "$(rows 'select(.name == "cpu/0").peer.pid' link)" = "$worker" ]
@@ -86,10 +86,10 @@ by_ls() {
 	pyprepctl submit sleep ms=60000 --pool cpu --count 2 -q >/dev/null 3>&- &
 	client=$!
 	for _ in $(seq 200); do
-		[ "$(rows 'select(.name | startswith("cpu")) | .depth' link | paste -sd+ | bc)" -ne 2 ] || break
+		[ "$(rows 'select(.name | startswith("cpu")) | .depth' link | jq -s add)" -ne 2 ] || break
 		sleep 0.05
 	done
-	[ "$(rows 'select(.name | startswith("cpu")) | .depth' link | paste -sd+ | bc)" -eq 2 ]
+	[ "$(rows 'select(.name | startswith("cpu")) | .depth' link | jq -s add)" -eq 2 ]
 	[ "$(rows 'select(.name == "cpu/0") | .state' link)" = live ]
 	[ "$(rows "select(.peer.pid == $client) | .name" memfd | cut -d' ' -f1)" = lane ]
 	kill "$client"
@@ -208,4 +208,18 @@ by_ls() {
 	now() { echo "$(count "$DAEMON") $(count "$broker")"; }
 	expected() { echo "$before"; }
 	until_same now expected
+}
+
+@test "rounds: sees what a command leaves behind, and nothing where nothing is left" {
+	rounds=$BATS_TEST_DIRNAME/../fault/rounds
+	unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "needs namespaces"
+	timeout 60 "$rounds" -n 5 'pyprepctl ipc ls' 3>&-
+	export ROUNDS_PATIENCE=2
+	run timeout 60 "$rounds" -n 5 'touch /dev/shm/left.$ROUND' 3>&-
+	[ "$status" -eq 1 ]
+	grep -q 'RED.*touch' <<<"$output"
+	run timeout 60 "$rounds" -n 5 'setsid sleep 300 & exit 0' 3>&-
+	[ "$status" -eq 1 ]
+	run timeout 60 "$rounds" -n 5 false 3>&-
+	[ "$status" -eq 1 ]
 }
