@@ -17,11 +17,12 @@
 #define TOPIC_PATIENCE_S 1800
 
 /*    name, needs a daemon */
-#define TOPICS(X)      \
-	X(cpu, true)   \
-	X(io, true)    \
-	X(map, true)   \
-	X(pipe, false) \
+#define TOPICS(X)       \
+	X(cpu, true)    \
+	X(io, true)     \
+	X(map, true)    \
+	X(queue, false) \
+	X(pipe, false)  \
 	X(shm, false)
 
 #define X(name, daemon) { #name, daemon, compare_##name },
@@ -175,6 +176,7 @@ const struct command command_compare = {
 		"  cpu    8 x sumsq: one after another, by processes, threads, an event loop\n"
 		"  io     200 x sleep ms=10, the same ways\n"
 		"  map    a million squares: an array job, and Pool.map\n"
+		"  queue  messages of 64 bytes, one to one, two to two, and there and back\n"
 		"  pipe   round trips and one way, 64 bytes and 1 MiB\n"
 		"  shm    an array of 8 MiB: made, filled, summed, attached to; and counting\n"
 		"All ways take turns; the median and the spread of the turns are printed, and how\n"

@@ -152,6 +152,7 @@ bool jobs_find_pool(struct pyprep *p, const char *executor, char *ret, size_t si
 int compare_cpu(struct compare *c, struct pyprep *p);
 int compare_io(struct compare *c, struct pyprep *p);
 int compare_map(struct compare *c, struct pyprep *p);
+int compare_queue(struct compare *c, struct pyprep *p);
 int compare_pipe(struct compare *c, struct pyprep *p);
 int compare_shm(struct compare *c, struct pyprep *p);
 

@@ -113,7 +113,7 @@ ways() {
 	says 69 "" compare cpu --quick
 	says 0 "round trip" compare pipe --quick --repeats 1
 	[ "$(pyprepctl compare all --quick --repeats 1 --json 2>/dev/null |
-		jq -r 'select(.by == "pyprep") | .topic' | uniq | xargs)" = "pipe shm" ]
+		jq -r 'select(.by == "pyprep") | .topic' | uniq | xargs)" = "queue pipe shm" ]
 }
 
 @test "compare: interrupted, it leaves no process and nothing else" {
