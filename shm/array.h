@@ -120,6 +120,7 @@ struct array_stat {
 	bool restorable;     /* its name is gone, its memory is not */
 	uint64_t creator;    /* owner.h */
 	uint64_t created_ns; /* CLOCK_REALTIME */
+	uint64_t inode; /* of the data */
 	uid_t uid;
 	mode_t mode;
 	unsigned living, dead;               /* holders */

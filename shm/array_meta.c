@@ -149,6 +149,7 @@ array_meta_read(const struct array_meta *meta, struct array_stat *ret)
 	ret->adopted = (flags & ARRAY_META_ADOPTED) != 0;
 	ret->creator = meta->head.creator;
 	ret->created_ns = meta->head.created_ns;
+	ret->inode = meta->data_inode;
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 	X(pool)       \
 	X(ipc)        \
 	X(status)     \
+	X(array)      \
 	X(ping)       \
 	X(bench)      \
 	X(compare)    \
