@@ -244,7 +244,7 @@ array_sum_pack(const struct array_sum *sum, int64_t words[2])
 
 	if (sum->real) {
 		memcpy(&words[0], &sum->part, sizeof(sum->part));
-		memcpy(&words[1], &sum->lost, sizeof(sum->lost));
+		words[1] = 0;
 		return;
 	}
 	if (sum->overflow)
@@ -254,13 +254,12 @@ array_sum_pack(const struct array_sum *sum, int64_t words[2])
 }
 
 struct array_sum
-array_sum_unpack(enum array_type type, const int64_t words[2])
+array_sum_unpack(enum array_type type, const int64_t *words)
 {
 	struct array_sum sum = array_sum_zero(type);
 
 	if (sum.real) {
-		memcpy(&sum.part, &words[0], sizeof(sum.part));
-		memcpy(&sum.lost, &words[1], sizeof(sum.lost));
+		memcpy(&sum.part, words, sizeof(sum.part));
 		return sum;
 	}
 	unsigned __int128 bits = (unsigned __int128)(uint64_t)words[1] << 64 | (uint64_t)words[0];

@@ -67,9 +67,15 @@ struct array_sum array_dot(const struct array *a, const struct array *b, uint64_
 struct array_sum array_sum_zero(enum array_type type);
 void array_sum_add(struct array_sum *total, const struct array_sum *part);
 
-/* A part as two words, to travel as results of two items. */
+/* The part of one block as words, to travel as results of as many items: one for floats (the
+ * bits of a double; nothing is `lost` within a block), two for integers. */
+static inline unsigned
+array_sum_words(enum array_type type)
+{
+	return array_type_is_real(type) ? 1 : 2;
+}
 void array_sum_pack(const struct array_sum *sum, int64_t words[2]);
-struct array_sum array_sum_unpack(enum array_type type, const int64_t words[2]);
+struct array_sum array_sum_unpack(enum array_type type, const int64_t *words);
 
 double array_sum_real(const struct array_sum *sum);
 void array_sum_print(const struct array_sum *sum, char *buffer, size_t size); /* "overflow" too */

@@ -59,7 +59,7 @@ json_t *array_shape_json(const struct array_shape *shape);
 
 struct array_work;
 /* Item `item` of the work in this process, with its arrays mapped; its result.  -errno. */
-typedef int (*array_piece_fn)(const struct array_work *work, uint64_t item, int64_t *ret);
+typedef int (*array_piece_fn)(struct array_work *work, uint64_t item, int64_t *ret);
 
 struct array_work {
 	const char *kind;      /* of the array job */
@@ -71,6 +71,8 @@ struct array_work {
 	const char *names[2]; /* to map for piece(); the second may be NULL */
 	union array_value value;
 	uint64_t number;
+	int64_t second_word;  /* of the part that piece() computed last, */
+	uint64_t second_item; /* for this item; 0: none */
 	/* what came of it */
 	struct array *arrays[2];
 	int64_t *results; /* of the items */

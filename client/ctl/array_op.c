@@ -74,7 +74,7 @@ block_of(const struct array *a, uint64_t item, uint64_t *low, uint64_t *high)
 /* ---- fill ---- */
 
 static int
-fill_piece(const struct array_work *work, uint64_t item, int64_t *ret)
+fill_piece(struct array_work *work, uint64_t item, int64_t *ret)
 {
 	uint64_t low, high;
 
@@ -112,7 +112,7 @@ array_verb_fill(char **word, const struct words *words)
 /* ---- scale ---- */
 
 static int
-scale_piece(const struct array_work *work, uint64_t item, int64_t *ret)
+scale_piece(struct array_work *work, uint64_t item, int64_t *ret)
 {
 	uint64_t low, high;
 
@@ -195,7 +195,7 @@ array_verb_scale(char **word, const struct words *words)
 /* ---- random ---- */
 
 static int
-random_piece(const struct array_work *work, uint64_t item, int64_t *ret)
+random_piece(struct array_work *work, uint64_t item, int64_t *ret)
 {
 	uint64_t low, high;
 
@@ -230,24 +230,26 @@ array_verb_random(char **word, const struct words *words)
 
 /* ---- sum and dot ---- */
 
-/* Two items a block, as the kinds have it; here both words at once would do, but the work is
- * the same. */
+/* As the kinds have it: an item for each word of a block's part. */
 static int
-sum_piece(const struct array_work *work, uint64_t item, int64_t *ret)
+sum_piece(struct array_work *work, uint64_t item, int64_t *ret)
 {
 	uint64_t low, high;
 	int64_t words[2];
+	const unsigned size = array_sum_words(work->arrays[0]->type);
 
-	if (item % 2 == 1 && work->done[item - 1])
-		return 0; /* written with the first */
-	block_of(work->arrays[0], item / 2, &low, &high);
+	if (size == 2 && item % 2 == 1 && work->second_item == item) {
+		*ret = work->second_word;
+		return 0;
+	}
+	block_of(work->arrays[0], item / size, &low, &high);
 	struct array_sum part = work->arrays[1]
 					? array_dot(work->arrays[0], work->arrays[1], low, high)
 					: array_sum(work->arrays[0], low, high);
 	array_sum_pack(&part, words);
-	*ret = words[item % 2];
-	if (item % 2 == 0)
-		work->results[item + 1] = words[1];
+	*ret = words[item % size];
+	work->second_word = words[1];
+	work->second_item = size == 2 && item % 2 == 0 ? item + 1 : 0;
 	return 0;
 }
 
@@ -256,7 +258,7 @@ total_of(const struct op *op)
 {
 	struct array_sum total = array_sum_zero(op->stat.type);
 
-	for (uint64_t i = 0; i < op->work.items; i += 2) {
+	for (uint64_t i = 0; i < op->work.items; i += array_sum_words(op->stat.type)) {
 		struct array_sum part = array_sum_unpack(op->stat.type, op->work.results + i);
 		array_sum_add(&total, &part);
 	}
@@ -281,7 +283,7 @@ sum_up(struct op *op, const char *what)
 {
 	char digits[64], text[100];
 
-	op->work.items *= 2;
+	op->work.items *= array_sum_words(op->stat.type);
 	op->work.piece = sum_piece;
 	int status = array_work_do(&op->work);
 	if (status == 0) {

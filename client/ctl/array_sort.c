@@ -34,7 +34,7 @@ struct sorting {
 /* ---- one step ---- */
 
 static int
-run_piece(const struct array_work *work, uint64_t item, int64_t *ret)
+run_piece(struct array_work *work, uint64_t item, int64_t *ret)
 {
 	const struct array *from = work->arrays[0];
 	const struct array *to = work->arrays[1] ? work->arrays[1] : from;
@@ -46,7 +46,7 @@ run_piece(const struct array_work *work, uint64_t item, int64_t *ret)
 }
 
 static int
-merge_piece(const struct array_work *work, uint64_t item, int64_t *ret)
+merge_piece(struct array_work *work, uint64_t item, int64_t *ret)
 {
 	const struct array *from = work->arrays[0], *to = work->arrays[1];
 	uint64_t low = item * ARRAY_BLOCK, high = array_block_end(from, low);

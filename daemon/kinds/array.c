@@ -1,9 +1,10 @@
 /*
  * array.c - arithmetic over a named shared array, in place: nothing is copied.
  *
- * As an array job, item i is block i of ARRAY_BLOCK elements (array_ops.h), or, for sums,
- * half of a part: items 2i and 2i + 1 are the two words of block i's.  The client asks for
- * all of them and adds the parts in order.  As a plain job, one worker does the whole array.
+ * As an array job, item i is block i of ARRAY_BLOCK elements (array_ops.h); for sums of
+ * integers, whose parts take two words, items 2i and 2i + 1 are those of block i.  The client
+ * asks for all of them and adds the parts in order.  As a plain job, one worker does the whole
+ * array.
  *
  * A worker that dies has done some elements of its blocks and not the others.  fill and
  * random can be done again; scale cannot, and its caller is told which blocks have no
@@ -243,22 +244,23 @@ part_of(const struct work *work, uint64_t low)
 				   : array_dot(work->a, work->other->array, low, high);
 }
 
-/* Two items per block.  A range that begins or ends within a block computes that one twice. */
+/* An item for each word of a block.  A range that begins within a block computes it again. */
 static uint32_t
 sum_words(const struct work *work, int64_t first, uint32_t count, int64_t *ret)
 {
+	const unsigned size = array_sum_words(work->a->type);
 	int64_t words[2] = { 0 };
 	uint32_t done = 0;
 
 	for (; done < count; done++) {
 		uint64_t item = (uint64_t)(first + done);
-		if (!item_exists(work, (int64_t)item, 2 * array_blocks(work->a)))
+		if (!item_exists(work, (int64_t)item, size * array_blocks(work->a)))
 			break;
-		if (done == 0 || item % 2 == 0) {
-			struct array_sum part = part_of(work, item / 2 * ARRAY_BLOCK);
+		if (done == 0 || item % size == 0) {
+			struct array_sum part = part_of(work, item / size * ARRAY_BLOCK);
 			array_sum_pack(&part, words);
 		}
-		ret[done] = words[item % 2];
+		ret[done] = words[item % size];
 	}
 	return done;
 }

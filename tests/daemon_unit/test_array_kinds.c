@@ -98,30 +98,42 @@ Test(array_kinds, what_the_type_cannot_hold_is_refused_by_name)
 	cr_expect_str_eq(call.message + strlen(call.message) - 19, "(f64) cannot be two");
 }
 
-Test(array_kinds, parts_of_a_sum_are_the_same_from_any_range)
+/* Of `type`, whose parts have `size` words. */
+static void
+check_parts(enum array_type type, unsigned size)
 {
 	int64_t all[8];
+	char text[64];
 
+	array_unlink(name);
+	array_close(a);
+	struct array_shape shape = { .dimensions = 1, .length = { 3 * ARRAY_BLOCK + 17 } };
+	cr_assert_eq(array_create(name, type, &shape, 0, 0, &a), 0);
 	array_random(a, 0, a->count, 3);
 	prepare("array_sum", name, NULL, NULL);
-	cr_assert_eq(ranged(0, 8), 8);
+	cr_assert_eq(ranged(0, 4 * size), 4 * size);
 	memcpy(all, results, sizeof(all));
-	for (int64_t i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < 4 * size; i++) {
 		cr_assert_eq(ranged(i, 1), 1);
 		cr_expect_eq(results[0], all[i]);
 	}
-	cr_expect_eq(ranged(8, 1), 0);
-	struct array_sum total = array_sum_zero(ARRAY_f64);
-	for (int i = 0; i < 8; i += 2) {
-		struct array_sum part = array_sum_unpack(ARRAY_f64, all + i);
+	cr_expect_eq(ranged(4 * size, 1), 0);
+	struct array_sum total = array_sum_zero(type);
+	for (unsigned i = 0; i < 4 * size; i += size) {
+		struct array_sum part = array_sum_unpack(type, all + i);
 		array_sum_add(&total, &part);
 	}
-	char text[64];
 	array_sum_print(&total, text, sizeof(text));
 	prepare("array_sum", name, NULL, NULL);
 	call.kind->run(&call);
 	/* msgpack text: a byte of length, then the digits */
-	cr_expect_eq(memcmp(call.result.data + 1, text, strlen(text)), 0);
+	cr_expect_eq(memcmp(call.result.data + 1, text, strlen(text)), 0, "%s", text);
+}
+
+Test(array_kinds, parts_of_a_sum_are_the_same_from_any_range)
+{
+	check_parts(ARRAY_f64, 1);
+	check_parts(ARRAY_u64, 2);
 }
 
 Test(array_kinds, dot_wants_arrays_that_are_alike)
