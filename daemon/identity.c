@@ -53,6 +53,8 @@ identity_in_group(int fd, uid_t uid, gid_t gid, gid_t group)
 {
 	if (gid == group)
 		return true;
+	if (fd < 0)
+		return user_in_group(uid, gid, group);
 	for (size_t room = GROUPS_FIRST; room <= GROUPS_MAX; room = GROUPS_MAX) {
 		scoped_free gid_t *groups = calloc(room, sizeof(*groups));
 		socklen_t length = (socklen_t)(room * sizeof(*groups));

@@ -30,7 +30,7 @@ enum access {
 int identity_of_socket(int fd, struct identity *ret);
 
 /* Is the process that connected `fd` in `group`, as its primary or another group?  What
- * cannot be found out is no. */
+ * cannot be found out is no.  fd -1: the accounts database decides for the user. */
 bool identity_in_group(int fd, uid_t uid, gid_t gid, gid_t group);
 
 /* The user's name, or the number when there is none.  Valid until the next call. */

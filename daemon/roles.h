@@ -21,12 +21,17 @@ struct birth {
 	/* broker */
 	int listener; /* the client socket, listening */
 	const char *state_dir;
+	int counters_memfd; /* the manager's too */
+	/* manager */
+	int manager_listener; /* listening at manager_path */
+	const char *manager_path;
+	int store_memfd;
 	/* worker */
 	unsigned pool, slot;
 	struct link_fds link;
 };
 
-enum role { ROLE_BROKER, ROLE_WORKER, ROLE_SPARE };
+enum role { ROLE_BROKER, ROLE_WORKER, ROLE_SPARE, ROLE_MANAGER };
 
 /* Each runs its process to the end and returns the exit status. */
 int supervisor_main(struct config *config, const char *config_path, const char *runtime_dir,
@@ -34,6 +39,7 @@ int supervisor_main(struct config *config, const char *config_path, const char *
 int broker_main(const struct birth *birth);
 int worker_main(const struct birth *birth);
 int spare_main(const struct birth *birth);
+int manager_main(const struct birth *birth);
 
 /* Fork a child of `role`.  *ret_control is the supervisor's end of its control socket,
  * non-blocking and close-on-exec.  Returns the pid or -errno. */

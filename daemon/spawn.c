@@ -26,6 +26,7 @@ static const struct role_row {
 	[ROLE_BROKER] = { "broker", broker_main },
 	[ROLE_WORKER] = { "worker", worker_main },
 	[ROLE_SPARE] = { "spare", spare_main },
+	[ROLE_MANAGER] = { "manager", manager_main },
 };
 
 static int
