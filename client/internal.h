@@ -11,6 +11,7 @@
  *   backlog.c   events that came while a submit waited for room
  *   events.c    the next event, from backlog or return ring; waiting
  *   decode.c    struct receipt -> struct pyprep_receipt
+ *   counter.c   the table of counters, mapped; manager*.c: proxies of the manager (manager.h)
  *
  * A connection belongs to one thread at a time: nothing here is locked.
  */
@@ -122,6 +123,7 @@ struct pyprep {
 	struct backlog backlog;
 	int fd;
 	bool lost; /* the broker is gone, or has shut us out */
+	bool attaching; /* the descriptor of a MSG_ATTACHED is waited for */
 	bool context_sent;
 	uint32_t payload_max;
 	uint32_t number; /* of the last request */
@@ -196,6 +198,9 @@ const msgpack_object *map_get(const msgpack_object *map, const char *key);
 /* Send what `map` holds, and hand the one reply to `reply`. */
 int request_packed(struct pyprep *p, const msgpack_sbuffer *map, pyprep_reply_fn reply,
 		   void *context, struct pyprep_problem *why);
+/* Ask for a piece of the daemon's memory (ATTACH_*): MSG_ATTACHED with its descriptor, or without
+ * when it was refused, is in p->in; the caller closes it. */
+int request_attach(struct pyprep *p, uint32_t what, struct pyprep_problem *why);
 void pack_text(msgpack_packer *pk, const char *text);
 
 /* ---- prepare.c ---- */

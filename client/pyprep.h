@@ -185,6 +185,142 @@ PYPREP_API int pyprep_request(struct pyprep *p, const void *map, size_t length, 
 PYPREP_API int pyprep_receipt_decode(const void *bytes, size_t length,
 				     struct pyprep_receipt *ret);
 
+/* ---- counters and locks ----
+ *
+ * The daemon keeps named counters (int64_t, up to 4,096; adding wraps at the ends) as long as it
+ * lives.  There are two ways to the same ones, and both at once stay exact:
+ *
+ *   atomic   the table is mapped here, an add is one atomic instruction.  For counters that many
+ *            add to often.  No permission beyond that to attach: whoever may submit jobs may
+ *            change every value.
+ *   manager  a request to the daemon's manager process, over ZeroMQ (libzmq5 must be there).  An
+ *            add costs two messages, but requests may be pipelined, and there are locks.
+ *
+ * Names are 1 to 63 letters, digits and . _ - : / , not beginning with a dash. */
+
+/* The atomic way.  A table may be used by any number of threads; a handle is good as long as the
+ * table is attached. */
+struct pyprep_counters;
+struct pyprep_counter { /* a handle; a copy is as good */
+	void *slot;
+	uint32_t generation;
+};
+
+/* Map the daemon's table.  It stays when the connection is closed, and lives on without its
+ * daemon.  Not over the zmq lane.  The caller owns *ret. */
+PYPREP_API int pyprep_counters_attach(struct pyprep *p, struct pyprep_counters **ret,
+				      struct pyprep_problem *why);
+PYPREP_API void pyprep_counters_detach(struct pyprep_counters *c); /* NULL is fine */
+
+/* Find a counter; with `make`, make it when there is none.  -ENOENT, -EINVAL: not a name,
+ * -ENOSPC: 4,096 are there, -EBUSY: another process changes the table for too long. */
+PYPREP_API int pyprep_counter_open(struct pyprep_counters *c, const char *name, int make,
+				   struct pyprep_counter *ret, struct pyprep_problem *why);
+PYPREP_API int pyprep_counter_remove(struct pyprep_counters *c, const char *name,
+				     struct pyprep_problem *why);
+typedef int (*pyprep_counter_fn)(void *context, const char *name, int64_t value);
+/* Each counter, until `each` returns non-zero, which is returned. */
+PYPREP_API int pyprep_counter_each(struct pyprep_counters *c, pyprep_counter_fn each,
+				   void *context);
+
+/* All of them: -ESTALE when the counter was removed; find it again.  *ret_value (may be NULL where
+ * that makes sense) is the value afterwards.  cas -EAGAIN: it was not `expected` but *ret_value. */
+PYPREP_API int pyprep_counter_add(const struct pyprep_counter *c, int64_t delta,
+				  int64_t *ret_value);
+PYPREP_API int pyprep_counter_get(const struct pyprep_counter *c, int64_t *ret_value);
+PYPREP_API int pyprep_counter_set(const struct pyprep_counter *c, int64_t value);
+PYPREP_API int pyprep_counter_cas(const struct pyprep_counter *c, int64_t expected, int64_t value,
+				  int64_t *ret_value);
+
+/* The manager's way: a proxy.  It belongs to one thread at a time, and to the process that
+ * connected it (not to its forked children).
+ *
+ * The manager may be killed at any moment; a new one goes on with all values and locks.  A proxy
+ * notices, and sends again what was not answered; each request is applied once.  Two things
+ * show: a set or cas that a kill fell into while others changed the same counter may be
+ * answered with -EREMOTEIO (it may or may not have been made: look, and try again); and an add
+ * that a kill fell into, while others added by the atomic way, may be taken for made when it was
+ * not: a counter is then one add too low for that kill, never too high.
+ *
+ * Errors: -ENOENT no such counter, -EINVAL not a name, -ENOSPC no room, -EBUSY the table is being
+ * changed by somebody who does not end, -EACCES not allowed, -ETIMEDOUT the manager is gone and does
+ * not come back, -EINTR a signal came (what was under way may have been done), -EAGAIN 256
+ * requests are under way: collect some, -ELIBACC libzmq is missing. */
+struct pyprep_manager;
+
+PYPREP_API int pyprep_manager_connect(const char *runtime_dir, struct pyprep_manager **ret,
+				      struct pyprep_problem *why);
+PYPREP_API void pyprep_manager_close(struct pyprep_manager *m); /* its locks become free */
+
+PYPREP_API int pyprep_manager_add(struct pyprep_manager *m, const char *name, int64_t delta,
+				  int64_t *ret_value, struct pyprep_problem *why);
+PYPREP_API int pyprep_manager_get(struct pyprep_manager *m, const char *name, int64_t *ret_value,
+				  struct pyprep_problem *why);
+PYPREP_API int pyprep_manager_set(struct pyprep_manager *m, const char *name, int64_t value,
+				  struct pyprep_problem *why);
+/* -ECANCELED: it was not `expected` but *ret_value. */
+PYPREP_API int pyprep_manager_cas(struct pyprep_manager *m, const char *name, int64_t expected,
+				  int64_t value, int64_t *ret_value, struct pyprep_problem *why);
+PYPREP_API int pyprep_manager_remove(struct pyprep_manager *m, const char *name,
+				     struct pyprep_problem *why);
+PYPREP_API int pyprep_manager_each(struct pyprep_manager *m, pyprep_counter_fn each, void *context,
+				   struct pyprep_problem *why);
+
+/* Pipelined: submit many, collect the answers, in the order in which they come.  Requests of one
+ * proxy are applied in the order of their submits. */
+enum pyprep_manager_op { PYPREP_ADD = 16, PYPREP_GET, PYPREP_SET, PYPREP_CAS, PYPREP_REMOVE };
+
+struct pyprep_ask {
+	enum pyprep_manager_op op;
+	const char *name;
+	int64_t value; /* to add, or to set */
+	int64_t expected; /* PYPREP_CAS */
+	void *user;
+};
+
+struct pyprep_answer {
+	enum pyprep_manager_op op;
+	int result; /* 0 or an errno as above */
+	int64_t value; /* afterwards */
+	void *user;
+};
+
+/* -EAGAIN: 256 are under way or not collected: call pyprep_manager_next() first. */
+PYPREP_API int pyprep_manager_submit(struct pyprep_manager *m, const struct pyprep_ask *ask,
+				     struct pyprep_problem *why);
+/* 1: *ret is set.  0: none within `timeout_ms` (-1: for ever), or nothing is under way. */
+PYPREP_API int pyprep_manager_next(struct pyprep_manager *m, int timeout_ms,
+				   struct pyprep_answer *ret, struct pyprep_problem *why);
+
+/* Locks.  A lock is held by a proxy for `lease_ns` (0: 10 s) and renewed in the proxy's calls: who
+ * makes none for long calls pyprep_manager_tend() when pyprep_manager_due() says so.  It becomes
+ * free by unlock, when its lease ends, and at once when the process dies or the proxy is
+ * closed.  *ret_fence is higher with each grant: give it along with what is written under the
+ * lock, and a holder whose lease has ended can be told from its successor.
+ * `timeout_ms` 0: do not wait; -1: for ever.  Who waits longer comes first, while the manager
+ * lives.  -ETIMEDOUT: held by somebody else.  -EALREADY: by this proxy.  -EINTR: not held. */
+PYPREP_API int pyprep_manager_lock(struct pyprep_manager *m, const char *name, int timeout_ms,
+				   uint64_t lease_ns, int64_t *ret_fence,
+				   struct pyprep_problem *why);
+/* -ENOLCK: it was not held any more. */
+PYPREP_API int pyprep_manager_unlock(struct pyprep_manager *m, const char *name,
+				     struct pyprep_problem *why);
+/* Milliseconds until pyprep_manager_tend() is to be called; -1: no need. */
+PYPREP_API int pyprep_manager_due(const struct pyprep_manager *m);
+/* Renew what is due.  -ENOLCK: a lock was lost, and `why` says which. */
+PYPREP_API int pyprep_manager_tend(struct pyprep_manager *m, struct pyprep_problem *why);
+
+struct pyprep_lock {
+	const char *name;
+	int64_t fence;
+	int holder_pid;
+	uint64_t lease_ns; /* what is left */
+	unsigned waiters;
+};
+typedef int (*pyprep_lock_fn)(void *context, const struct pyprep_lock *lock);
+PYPREP_API int pyprep_manager_locks(struct pyprep_manager *m, pyprep_lock_fn each, void *context,
+				    struct pyprep_problem *why);
+
 PYPREP_API const char *pyprep_version(void);
 
 #ifdef __cplusplus

@@ -72,7 +72,8 @@ socket_take(struct pyprep *p)
 	if (r == -EAGAIN)
 		return r;
 	if (r == 0) {
-		frame_close_fds(&p->in);
+		if (p->in.type != MSG_ATTACHED || !p->attaching)
+			frame_close_fds(&p->in);
 		if (p->in.type != MSG_REFUSED)
 			return take_records(p);
 		problem_refused(&p->in, &p->shut_out);
@@ -216,6 +217,48 @@ pyprep_request(struct pyprep *p, const void *map, size_t length, int timeout_ms,
 		if (r != 0 || (body.flags & REPLY_MORE) == 0)
 			return r;
 	}
+}
+
+/* The answer to an attach of that number into p->in, with its descriptor. */
+static int
+wait_attached(struct pyprep *p, uint32_t number, struct pyprep_problem *why)
+{
+	uint64_t deadline = deadline_after(REQUEST_TIMEOUT_MS);
+	struct attached_body body;
+	int r;
+
+	for (;;) {
+		r = socket_take(p);
+		if (r == -EAGAIN) {
+			r = socket_wait(p, POLLIN, deadline);
+			if (r <= 0)
+				return no_answer(r, REQUEST_TIMEOUT_MS, why);
+			continue;
+		}
+		if (r < 0)
+			return problem_lost(p, why);
+		if (p->in.type != MSG_ATTACHED)
+			continue;
+		memcpy(&body, p->in.body, sizeof(body));
+		if (body.number == number)
+			return 0;
+		frame_close_fds(&p->in); /* of one that was given up */
+	}
+}
+
+int
+request_attach(struct pyprep *p, uint32_t what, struct pyprep_problem *why)
+{
+	struct attach_body ask = { .number = ++p->number, .what = what };
+
+	if (p->lost || p->lane_ops->send(p, MSG_ATTACH, &ask, NULL, 0) < 0) {
+		socket_drain(p); /* its reason, if it gave one */
+		return problem_lost(p, why);
+	}
+	p->attaching = true;
+	int r = wait_attached(p, ask.number, why);
+	p->attaching = false;
+	return r;
 }
 
 int

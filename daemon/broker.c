@@ -127,6 +127,9 @@ on_supervisor_frame(struct broker *b, struct frame_in *in)
 	case MSG_DRAIN:
 		on_drain(b, empty->reserved != 0);
 		break;
+	case MSG_MANAGER:
+		b->manager = *(const struct manager_body *)in->body;
+		break;
 	case MSG_BEAT:
 		supervisor_tell(b, MSG_BEAT, in->body);
 		break;

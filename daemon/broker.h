@@ -186,6 +186,7 @@ struct broker {
 	struct args_buffer args;
 	uint64_t ended[JOB_STATE_COUNT];
 	unsigned char *scratch;   /* one record from a lane */
+	struct manager_body manager; /* as the supervisor last said */
 	struct client *reloading; /* who asked for a reload */
 	uint32_t reload_request;
 };
@@ -241,6 +242,9 @@ void client_ring(struct client *c); /* what was put travels; wake it if it sleep
 unsigned client_flush_backlog(struct broker *b, struct client *c);
 void client_flush_replies(struct broker *b, struct client *c);
 void client_unblock(struct broker *b, struct client *c); /* there may be room on its road */
+
+/* attach.c */
+void client_attach(struct broker *b, struct client *c, const struct attach_body *ask);
 
 /* admit.c: 0, or -EAGAIN when it has to wait for room, -EPROTO when the record is not one. */
 int admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,

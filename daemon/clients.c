@@ -106,6 +106,8 @@ client_on_frame(struct broker *b, struct client *c, struct frame_in *in)
 		client_activate(b, c);
 	} else if (frames_carry(in->type) && c->frames.base != NULL) {
 		lane_frames_take(b, c, in);
+	} else if (in->type == MSG_ATTACH) {
+		client_attach(b, c, in->body);
 	} else if (in->type == MSG_BYE) {
 		client_doom(c);
 	} else if (in->type == MSG_REQUEST) {

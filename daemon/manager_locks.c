@@ -31,7 +31,7 @@ is_held(const struct stored_lock *lock)
 static struct stored_lock *
 find(struct manager *m, const char *name)
 {
-	for (unsigned i = 0; i < LOCKS_MAX; i++) {
+	for (unsigned i = 0; i < m->store->locks_used; i++) {
 		struct stored_lock *lock = &m->store->locks[i];
 		if (is_held(lock) && strcmp(lock->name, name) == 0)
 			return lock;
@@ -60,7 +60,7 @@ set_alarm(struct manager *m)
 	uint64_t next_ns = UINT64_MAX, now_ns = clock_now();
 	struct waiter *w;
 
-	for (unsigned i = 0; i < LOCKS_MAX; i++)
+	for (unsigned i = 0; i < m->store->locks_used; i++)
 		if (is_held(&m->store->locks[i]))
 			next_ns = earlier(next_ns, m->store->locks[i].until_ns);
 	TAILQ_FOREACH (w, &m->waiters, link)
@@ -102,11 +102,13 @@ grant(struct manager *m, unsigned session, const struct manager_ask *ask, const 
 {
 	struct stored_lock *lock = NULL;
 
-	for (unsigned i = 0; i < LOCKS_MAX && lock == NULL; i++)
+	for (unsigned i = 0; i < m->store->locks_used && lock == NULL; i++)
 		if (!is_held(&m->store->locks[i]))
 			lock = &m->store->locks[i];
-	if (lock == NULL)
+	if (lock == NULL && m->store->locks_used == LOCKS_MAX)
 		return NULL;
+	if (lock == NULL)
+		lock = &m->store->locks[m->store->locks_used++];
 	lock->token = atomic_load(&stored(m, session)->token);
 	lock->sequence = ask->sequence;
 	lock->owner = stored(m, session)->owner;
@@ -173,7 +175,7 @@ on_alarm(evutil_socket_t fd, short what, void *context)
 
 	(void)fd;
 	(void)what;
-	for (unsigned i = 0; i < LOCKS_MAX; i++)
+	for (unsigned i = 0; i < m->store->locks_used; i++)
 		if (is_held(&m->store->locks[i]) && m->store->locks[i].until_ns <= now_ns)
 			free_lock(m, &m->store->locks[i]);
 	for (w = TAILQ_FIRST(&m->waiters); w != NULL; w = next) {
@@ -301,7 +303,7 @@ locks_drop(struct manager *m, unsigned session)
 		if (w->session == session)
 			forget_waiter(m, w);
 	}
-	for (unsigned i = 0; i < LOCKS_MAX; i++)
+	for (unsigned i = 0; i < m->store->locks_used; i++)
 		if (is_held(&m->store->locks[i]) && holds(m, &m->store->locks[i], session))
 			free_lock(m, &m->store->locks[i]);
 	set_alarm(m);
@@ -314,7 +316,7 @@ locks_list(struct manager *m, int64_t from, struct manager_entry *rows, int64_t 
 	unsigned n = 0;
 	int64_t i = from < 0 ? 0 : from;
 
-	for (; i < (int64_t)LOCKS_MAX && n < MANAGER_ENTRIES_MAX; i++) {
+	for (; i < (int64_t)m->store->locks_used && n < MANAGER_ENTRIES_MAX; i++) {
 		const struct stored_lock *lock = &m->store->locks[i];
 		struct waiter *w;
 		if (!is_held(lock))
@@ -329,7 +331,7 @@ locks_list(struct manager *m, int64_t from, struct manager_entry *rows, int64_t 
 		TAILQ_FOREACH (w, &m->waiters, link)
 			row->waiters += strcmp(w->name, lock->name) == 0;
 	}
-	*ret_next = i < (int64_t)LOCKS_MAX ? i : -1;
+	*ret_next = i < (int64_t)m->store->locks_used ? i : -1;
 	return n;
 }
 

@@ -83,7 +83,7 @@ find_session(const struct manager *m, uint64_t token, unsigned *ret)
 void
 sessions_open(struct manager *m)
 {
-	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+	for (unsigned i = 0; i < m->store->sessions_used; i++) {
 		const struct stored_session *s = &m->store->sessions[i];
 		m->tokens[i] = atomic_load(&s->token);
 		if (m->tokens[i] != 0 && watch(m, i, s->owner) < 0)

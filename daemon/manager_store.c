@@ -17,7 +17,7 @@ store_init(struct manager_store *s)
 int
 store_find(struct manager_store *s, uint64_t token, unsigned *ret)
 {
-	for (unsigned i = 0; i < SESSIONS_MAX; i++) {
+	for (unsigned i = 0; i < s->sessions_used; i++) {
 		if (atomic_load_explicit(&s->sessions[i].token, memory_order_relaxed) != token)
 			continue;
 		*ret = i;
@@ -30,10 +30,13 @@ int
 store_new_session(struct manager_store *s, uint64_t token, uint64_t owner, uint32_t uid,
 		  uint64_t last, unsigned *ret)
 {
-	unsigned i;
+	unsigned i = 0;
 
-	if (store_find(s, 0, &i) < 0)
-		return -ENOSPC;
+	if (store_find(s, 0, &i) < 0) {
+		if (s->sessions_used == SESSIONS_MAX)
+			return -ENOSPC;
+		i = s->sessions_used++;
+	}
 	struct stored_session *session = &s->sessions[i];
 	session->owner = owner;
 	session->uid = uid;

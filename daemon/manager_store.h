@@ -65,6 +65,8 @@ struct manager_store {
 	uint32_t managers;         /* how many there were */
 	_Atomic uint64_t answered; /* requests, ever */
 	uint64_t fence;            /* the last fencing number */
+	/* Slots that were ever used: what lies behind is never touched, and costs no page here. */
+	uint32_t sessions_used, locks_used;
 	struct stored_intent intent;
 	struct stored_session sessions[SESSIONS_MAX];
 	struct stored_lock locks[LOCKS_MAX];

@@ -82,11 +82,11 @@ notify_watchdog_ns(void)
 	return sd_watchdog_enabled(0, &us) > 0 ? us * NS_PER_US / 5 : 0;
 }
 
-static int
-bind_socket(const struct config *config, const char *path)
+int
+notify_bind(const struct config *config, const char *path, int type)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	scoped_fd fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	scoped_fd fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -errno;
@@ -113,7 +113,7 @@ notify_listener(const struct config *config, const char *path)
 	int n = sd_listen_fds(1);
 
 	if (n <= 0)
-		return bind_socket(config, path);
+		return notify_bind(config, path, SOCK_SEQPACKET);
 	int fd = SD_LISTEN_FDS_START;
 	if (n > 1 || sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
 		log_error("the service manager gave %d descriptors, expected one listening unix "

@@ -15,7 +15,7 @@
 #include "daemon/supervisor.h"
 #include "ipc/cleanup.h"
 
-/* Kill every child that is neither the broker nor a worker; how many there were. */
+/* Kill every child that is neither broker, manager nor a worker; how many there were. */
 static unsigned
 kill_strangers(struct supervisor *s)
 {
@@ -28,7 +28,7 @@ kill_strangers(struct supervisor *s)
 	if (f == NULL)
 		return 0;
 	while (fscanf(f, "%d", &pid) == 1) {
-		if (pid == s->broker_pid || slots_owns(s, pid))
+		if (pid == s->broker_pid || pid == s->minder.pid || slots_owns(s, pid))
 			continue;
 		kill(pid, SIGKILL);
 		n++;

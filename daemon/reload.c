@@ -21,8 +21,7 @@ struct changes {
 	char text[CHANGES_MOST][160];
 };
 
-static void
-note(struct changes *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct changes *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static void
 note(struct changes *c, const char *format, ...)
@@ -43,12 +42,15 @@ apply_pool(struct pool_slots *p, const struct pool_config *new, struct changes *
 
 	if (new->executor != old->executor || new->concurrency != old->concurrency ||
 	    new->bind != old->bind)
-		note(c, "pool %s: executor, concurrency and bind change at the next start of the daemon",
+		note(c,
+		     "pool %s: executor, concurrency and bind change at the next start of the "
+		     "daemon",
 		     old->name);
 	if (new->grace_ns != old->grace_ns || new->output_cap != old->output_cap ||
 	    new->address_space != old->address_space)
-		note(c, "pool %s: grace, output_cap and address_space hold for workers started "
-			"from now on",
+		note(c,
+		     "pool %s: grace, output_cap and address_space hold for workers started "
+		     "from now on",
 		     old->name);
 	old->grace_ns = new->grace_ns;
 	old->output_cap = new->output_cap;
@@ -83,8 +85,9 @@ apply(struct supervisor *s, const struct config *new, struct changes *c)
 		if (pool != NULL)
 			apply_pool(&s->pools[i], pool, c);
 		else
-			note(c, "pool %s: is gone from the file; it stays until the next start of "
-				"the daemon",
+			note(c,
+			     "pool %s: is gone from the file; it stays until the next start of "
+			     "the daemon",
 			     s->pools[i].config->name);
 	}
 	for (unsigned i = 0; i < new->pool_count; i++)
@@ -136,10 +139,11 @@ reload(struct supervisor *s, unsigned char **ret_map, size_t *ret_length, uint32
 	msgpack_sbuffer_init(&map);
 	msgpack_packer_init(&p, &map, msgpack_sbuffer_write);
 	config_default(&new);
-	if (c != NULL && (s->config_path == NULL ||
-			  config_load(&new, s->config_path, why, sizeof(why)) == 0)) {
+	if (c != NULL &&
+	    (s->config_path == NULL || config_load(&new, s->config_path, why, sizeof(why)) == 0)) {
 		apply(s, &new, c);
 		spare_drop(s);
+		minder_resume(s);
 		for (unsigned i = 0; i < c->count; i++)
 			log_info("reload: %s", c->text[i]);
 		log_info("reloaded %s: %u changes", s->config_path ? s->config_path : "defaults",

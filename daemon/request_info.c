@@ -180,6 +180,13 @@ reply_ended_counts(struct reply *a, const uint64_t *ended)
 		reply_uint(a, job_state_text(s), ended[s]);
 }
 
+static const char *
+manager_state_text(uint32_t state)
+{
+	static const char *const text[] = { "off", "starting", "running", "backoff", "failed" };
+	return state < sizeof(text) / sizeof(text[0]) ? text[state] : "unknown";
+}
+
 static void
 reply_daemon(struct broker *b, const struct request *r)
 {
@@ -190,7 +197,7 @@ reply_daemon(struct broker *b, const struct request *r)
 		queued += b->pools[i].queued;
 		running += b->pools[i].running;
 	}
-	reply_begin(&a, 8);
+	reply_begin(&a, 11);
 	reply_text(&a, "version", PYPREP_VERSION);
 	reply_text(&a, "state",
 		   b->draining        ? "draining"
@@ -198,6 +205,9 @@ reply_daemon(struct broker *b, const struct request *r)
 				      : "starting");
 	reply_uint(&a, "supervisor_pid", (uint64_t)getppid());
 	reply_uint(&a, "broker_pid", (uint64_t)getpid());
+	reply_uint(&a, "manager_pid", b->manager.pid);
+	reply_text(&a, "manager_state", manager_state_text(b->manager.state));
+	reply_uint(&a, "manager_restarts", b->manager.restarts);
 	reply_uint(&a, "uptime_ns", clock_now() - b->started_ns);
 	reply_uint(&a, "clients", b->client_count);
 	reply_key(&a, "jobs");

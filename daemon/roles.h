@@ -16,8 +16,8 @@
 struct birth {
 	const struct config *config;
 	struct board *board; /* mapped by all */
-	int control; /* socket to the supervisor; its end of file: the supervisor is gone */
-	int broker_bell; /* eventfd: wakes the broker */
+	int control;         /* socket to the supervisor; its end of file: the supervisor is gone */
+	int broker_bell;     /* eventfd: wakes the broker */
 	/* broker */
 	int listener; /* the client socket, listening */
 	const char *state_dir;
@@ -44,6 +44,15 @@ int manager_main(const struct birth *birth);
 /* Fork a child of `role`.  *ret_control is the supervisor's end of its control socket,
  * non-blocking and close-on-exec.  Returns the pid or -errno. */
 pid_t spawn(enum role role, struct birth *birth, int *ret_control);
+
+/* As MSG_MANAGER says it. */
+enum manager_state {
+	MANAGER_OFF, /* not started yet, or ended with the daemon */
+	MANAGER_STARTING,
+	MANAGER_RUNNING,
+	MANAGER_BACKOFF,
+	MANAGER_FAILED,
+};
 
 enum pool_state { POOL_RUNNING, POOL_PAUSED, POOL_FAILED };
 

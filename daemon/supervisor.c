@@ -158,6 +158,7 @@ start_broker(struct supervisor *s)
 	struct birth birth = s->birth;
 
 	birth.link = (struct link_fds)LINK_NO_FDS;
+	birth.counters_memfd = s->minder.counters_memfd;
 	atomic_fetch_add(&s->board->broker_generation, 1);
 	pid_t pid = spawn(ROLE_BROKER, &birth, &s->broker_control);
 	if (pid < 0) {
@@ -172,6 +173,7 @@ start_broker(struct supervisor *s)
 	s->broker_writable = event_new(s->base, s->broker_control, EV_WRITE, on_broker_writable, s);
 	event_add(s->broker_event, NULL);
 	slots_announce(s);
+	minder_announce(s);
 }
 
 static bool
@@ -221,7 +223,7 @@ set_deadline(struct supervisor *s, uint64_t ns)
 static void
 end_if_alone(struct supervisor *s)
 {
-	if (s->phase != STOP || !slots_gone(s))
+	if (s->phase != STOP || !slots_gone(s) || s->minder.pid != 0)
 		return;
 	if (s->broker_pid == 0)
 		event_base_loopbreak(s->base);
@@ -236,6 +238,7 @@ begin_stop(struct supervisor *s)
 		return;
 	s->phase = STOP;
 	slots_stop(s);
+	minder_stop(s);
 	set_deadline(s, STOP_PATIENCE_S * NS_PER_S);
 	end_if_alone(s);
 }
@@ -278,6 +281,7 @@ on_deadline(evutil_socket_t fd, short what, void *context)
 		begin_stop(s);
 	} else {
 		slots_kill(s, SIGKILL);
+		minder_kill(s);
 		if (s->broker_pid > 0 && s->broker_control < 0)
 			kill(s->broker_pid, SIGKILL);
 		set_deadline(s, STOP_PATIENCE_S * NS_PER_S);
@@ -301,6 +305,8 @@ on_child(evutil_socket_t fd, short what, void *context)
 			broker_died(s, status);
 			continue;
 		}
+		if (minder_reaped(s, pid, status))
+			continue;
 		struct pool_slots *p = slots_reap(s, pid, status);
 		strangers |= p == NULL || p->config->executor->classes == 1u << KIND_COMMAND;
 	}
@@ -362,6 +368,7 @@ supervisor_progress(struct supervisor *s)
 	log_info("ready: %u pools, %u workers", s->pool_count, slots_count(s));
 	notify_ready(s);
 	spares_begin(s);
+	minder_begin(s);
 }
 
 /* ---- birth ---- */
@@ -460,6 +467,8 @@ open_all(struct supervisor *s, const char *socket_path)
 	r = open_events(s);
 	if (r == 0)
 		r = slots_open(s);
+	if (r == 0)
+		r = minder_open(s);
 	if (r < 0)
 		return r;
 	s->birth.listener = notify_listener(s->config, socket_path);
@@ -470,6 +479,7 @@ static void
 close_all(struct supervisor *s)
 {
 	slots_close(s);
+	minder_close(s);
 	forget_broker(s);
 	for (size_t i = 0; i < sizeof(s->signals) / sizeof(s->signals[0]); i++)
 		event_free(s->signals[i]);
@@ -505,7 +515,11 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 	s->config_path = config_path;
 	s->runtime_dir = runtime_dir;
 	s->broker_control = -1;
-	s->birth = (struct birth){ .config = config, .state_dir = state_dir };
+	s->birth = (struct birth){ .config = config,
+				   .state_dir = state_dir,
+				   .counters_memfd = -1,
+				   .manager_listener = -1,
+				   .store_memfd = -1 };
 	STAILQ_INIT(&s->outbox);
 	int status = lock_directory(runtime_dir, &lock);
 	if (status != 0)

@@ -5,6 +5,7 @@
  *   slots.c       the workers: starting, deaths, restarts with backoff, resizing
  *   spares.c      links and a worker process kept ready
  *   outbox.c      messages to the broker, kept while its socket is full
+ *   minder.c      the manager: its memory, its start, its deaths
  *   orphans.c     what dead command workers left behind
  *   notify.c      what the service manager is told
  *
@@ -79,6 +80,22 @@ struct letter {
 
 #define SPARE_LINKS BOARD_SPARES
 
+/* The manager, and what outlives it (minder.c). */
+struct minder {
+	pid_t pid; /* 0: none */
+	int control;
+	struct event *event, *timer;
+	enum manager_state state;
+	int counters_memfd, store_memfd;
+	struct manager_store *store; /* NULL: no manager was started yet */
+	int listener;
+	char path[512];
+	uint64_t started_ns, answered; /* the clock, and requests answered, when it began */
+	unsigned failures, restarts;
+	uint64_t deaths_ns[DEATHS_KEPT]; /* without progress */
+	unsigned deaths;
+};
+
 struct supervisor {
 	struct config *config;
 	const char *config_path;
@@ -99,7 +116,8 @@ struct supervisor {
 	unsigned spare_count;
 	pid_t spare_pid; /* a worker without a slot (spare.c); 0: none */
 	int spare_control;
-	pid_t spare_ended;    /* killed by us, not reaped yet */
+	pid_t spare_ended; /* killed by us, not reaped yet */
+	struct minder minder;
 	struct event *refill; /* make spares when nothing else is to do */
 	struct event *watchdog, *deadline;
 	struct event *signals[4]; /* CHLD TERM INT HUP */
@@ -142,6 +160,16 @@ bool spare_reaped(struct supervisor *s, pid_t pid); /* true: it was the spare */
 /* End the spare: what it was forked with is no longer true. */
 void spare_drop(struct supervisor *s);
 
+/* minder.c */
+int minder_open(struct supervisor *s); /* 0 or -errno */
+void minder_begin(struct supervisor *s);
+bool minder_reaped(struct supervisor *s, pid_t pid, int status); /* true: it was the manager */
+void minder_announce(struct supervisor *s);                      /* tell the broker of it */
+void minder_resume(struct supervisor *s); /* try again after it was given up */
+void minder_stop(struct supervisor *s);
+void minder_kill(struct supervisor *s);
+void minder_close(struct supervisor *s);
+
 /* outbox.c: to the broker; without one, nothing is kept. */
 void tell_broker(struct supervisor *s, unsigned type, const void *body, size_t length,
 		 const int *fds, int fd_count);
@@ -168,5 +196,7 @@ void notify_extend(uint64_t ns);
 uint64_t notify_watchdog_ns(void);
 /* The listening socket: from the service manager, or bound at `path`.  A descriptor or -errno. */
 int notify_listener(const struct config *config, const char *path);
+/* A listening unix socket of that type, with the mode and group of the client socket. */
+int notify_bind(const struct config *config, const char *path, int type);
 
 #endif

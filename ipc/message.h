@@ -186,6 +186,27 @@ struct beat_body {
 	uint64_t number;
 };
 
+struct manager_body { /* the manager as it is */
+	uint32_t pid; /* 0: none */
+	uint32_t state; /* enum manager_state */
+	uint32_t restarts; /* deaths that nobody ordered */
+	uint32_t reserved;
+};
+
+struct attach_body { /* asks for a piece of the daemon's memory */
+	uint32_t number; /* the client's; comes back */
+	uint32_t what; /* ATTACH_* */
+};
+#define ATTACH_COUNTERS 1u /* the table of counters (shm/counter.h) */
+
+struct attached_body { /* carries the memfd; tail: the text of the error */
+	uint32_t number;
+	uint32_t what;
+	uint32_t error; /* enum job_error; ERR_NONE: the memfd is there */
+	uint32_t reserved;
+	uint64_t bytes; /* to be mapped */
+};
+
 /* ---- the list ---- */
 /*        type                value road     sender      body  */
 #define MESSAGES(X)                                                            \
@@ -198,6 +219,8 @@ struct beat_body {
 	X(MSG_RECORDS,        7,  CONTROL, EITHER,     struct records_body)    \
 	X(MSG_TAKEN,          8,  CONTROL, BROKER,     struct taken_body)      \
 	X(MSG_BYE,            9,  CONTROL, CLIENT,     struct empty_body)      \
+	X(MSG_ATTACH,         10, CONTROL, CLIENT,     struct attach_body)     \
+	X(MSG_ATTACHED,       11, CONTROL, BROKER,     struct attached_body)   \
 	X(MSG_SUBMIT,         16, LANE,    CLIENT,     struct submit_body)     \
 	X(MSG_RECEIPT,        17, LANE,    BROKER,     struct receipt)         \
 	X(MSG_OUTPUT,         18, LANE,    BROKER,     struct output_body)     \
@@ -217,7 +240,8 @@ struct beat_body {
 	X(MSG_BEAT,           55, CONTROL, EITHER,     struct beat_body)       \
 	X(MSG_RELOAD,         56, CONTROL, EITHER,     struct request_body)    \
 	X(MSG_STOP_DAEMON,    57, CONTROL, BROKER,     struct empty_body)      \
-	X(MSG_ASSIGN,         58, CONTROL, SUPERVISOR, struct assign_body)
+	X(MSG_ASSIGN,         58, CONTROL, SUPERVISOR, struct assign_body)     \
+	X(MSG_MANAGER,        59, CONTROL, SUPERVISOR, struct manager_body)
 
 enum message_type {
 #define X(name, value, road, sender, body) name = value,

@@ -16,6 +16,8 @@
 	X(pools)      \
 	X(pool)       \
 	X(ipc)        \
+	X(counter)    \
+	X(lock)       \
 	X(status)     \
 	X(array)      \
 	X(ping)       \

@@ -34,7 +34,12 @@ print_daemon(const msgpack_object *map)
 	       FIELD_TEXT(map, "version"), FIELD_TEXT(map, "state"),
 	       unit_time_human(field_u64(map, "uptime_ns")).text, field_u64(map, "supervisor_pid"),
 	       field_u64(map, "broker_pid"));
-	printf("clients  %s\n", unit_count(field_u64(map, "clients")).text);
+	printf("manager  %.*s", FIELD_TEXT(map, "manager_state"));
+	if (field_u64(map, "manager_pid") != 0)
+		printf(" (pid %" PRIu64 ")", field_u64(map, "manager_pid"));
+	if (field_u64(map, "manager_restarts") > 0)
+		printf(", restarts %s", unit_count(field_u64(map, "manager_restarts")).text);
+	printf("\nclients  %s\n", unit_count(field_u64(map, "clients")).text);
 	printf("jobs     ");
 	static const char *const states[] = { "queued",    "running",   "succeeded", "failed",
 					      "cancelled", "timed_out", "refused" };
@@ -114,6 +119,22 @@ nest_pid(json_t *daemon, const char *flat, const char *name)
 	json_object_del(daemon, flat);
 }
 
+/* manager_pid, manager_state and manager_restarts become manager: {pid, state, restarts}. */
+static void
+nest_manager(json_t *daemon)
+{
+	static const char *const names[] = { "state", "restarts" };
+	char flat[32];
+
+	nest_pid(daemon, "manager_pid", "manager");
+	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+		snprintf(flat, sizeof flat, "manager_%s", names[i]);
+		json_object_set(json_object_get(daemon, "manager"), names[i],
+				json_object_get(daemon, flat));
+		json_object_del(daemon, flat);
+	}
+}
+
 static json_t *
 json_of_daemon(const msgpack_object *map)
 {
@@ -124,6 +145,7 @@ json_of_daemon(const msgpack_object *map)
 	json_decref(fields);
 	nest_pid(daemon, "supervisor_pid", "supervisor");
 	nest_pid(daemon, "broker_pid", "broker");
+	nest_manager(daemon);
 	json_object_set_new(daemon, "pools", json_array());
 	return daemon;
 }
