@@ -45,8 +45,8 @@ Test(daemon_life, children_have_titles_and_belong_to_the_supervisor)
 			cr_assert_str_eq(title, want);
 		}
 	pid_t children[64];
-	/* The broker, and the spare, which is forked a little later. */
-	cr_assert(wait_until(5000, list_children(d.pid, children, 64) == workers + 2));
+	/* The broker; and the spare and the manager, which are forked a little later. */
+	cr_assert(wait_until(5000, list_children(d.pid, children, 64) == workers + 3));
 }
 
 Test(daemon_life, runs_a_job_on_every_pool)
