@@ -20,6 +20,7 @@
 #define TOPICS(X)       \
 	X(cpu, true)    \
 	X(io, true)     \
+	X(call, true)   \
 	X(map, true)    \
 	X(queue, false) \
 	X(pipe, false)  \
@@ -175,12 +176,14 @@ const struct command command_compare = {
 	.more = "Topics, or all:\n"
 		"  cpu    8 x sumsq: one after another, by processes, threads, an event loop\n"
 		"  io     200 x sleep ms=10, the same ways\n"
+		"  call   calls that do nothing, one in flight and all at once; /bin/true\n"
 		"  map    a million squares: an array job, and Pool.map\n"
 		"  queue  messages of 64 bytes, one to one, two to two, and there and back\n"
 		"  pipe   round trips and one way, 64 bytes and 1 MiB\n"
 		"  shm    an array of 8 MiB: made, filled, summed, attached to; and counting\n"
 		"All ways take turns; the median and the spread of the turns are printed, and how\n"
-		"many times as fast as CPython's way pyprep's is.  cpu, io and map use the pools\n"
+		"many times as fast as CPython's way pyprep's is.  cpu, io, call and map use the "
+		"pools\n"
 		"of the running daemon, and as many processes or threads there as here.\n"
 		"$PYPREP_PYTHON is the interpreter, else python3 in PATH; without one pyprep is\n"
 		"measured alone.\n"

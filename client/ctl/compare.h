@@ -7,7 +7,8 @@
  *   compare_together.c  processes that begin together
  *   compare_jobs.c      jobs on a pool of the daemon: submit, hear the receipts, add them up
  *   compare_pools.c     cpu and io: one after another, by processes, threads, an event loop
- *   compare_map.c, compare_queue.c, compare_pipe.c, compare_shm.c, compare_manager.c
+ *   compare_call.c, compare_map.c, compare_queue.c, compare_pipe.c, compare_shm.c,
+ * compare_manager.c
  *
  * A topic makes one work or several.  A work is done several ways, some by pyprep and some by
  * CPython (cpython.h), and each way gives one figure each turn.  All ways take turns, so that a
@@ -135,10 +136,12 @@ int together_run(struct way *way, unsigned count, member_fn member, void *contex
 struct jobs_work {
 	const char *kind, *pool;
 	const char *const *params;
+	const char *const *argv; /* kind exec */
 	uint64_t count;          /* equal jobs; or 1 array job over 0 .. items-1 */
 	uint64_t items;          /* 0: no array job */
 	bool one_by_one;         /* the next job only after the last receipt */
 	uint64_t items_expected; /* sum of all results, modulo 2^64 */
+	double *ret_p50_ns;      /* median of the jobs' totals; may be NULL */
 };
 /* `way` gets its CPU time and more (JSON).  0; or -1 with way's problem said. */
 int jobs_run(struct pyprep *p, const struct jobs_work *work, struct way *way, uint64_t *ret_ns);
@@ -151,6 +154,7 @@ bool jobs_find_pool(struct pyprep *p, const char *executor, char *ret, size_t si
 
 int compare_cpu(struct compare *c, struct pyprep *p);
 int compare_io(struct compare *c, struct pyprep *p);
+int compare_call(struct compare *c, struct pyprep *p);
 int compare_map(struct compare *c, struct pyprep *p);
 int compare_queue(struct compare *c, struct pyprep *p);
 int compare_pipe(struct compare *c, struct pyprep *p);

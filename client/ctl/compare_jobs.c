@@ -71,6 +71,7 @@ struct run {
 	struct peaks peaks;
 	uint64_t ended, failed, oncpu_ns, runqueue_ns, blocked_ns;
 	uint64_t items, items_sum;
+	struct samples totals;
 };
 
 static void
@@ -95,6 +96,7 @@ static void
 got_receipt(struct run *run, const struct pyprep_receipt *r)
 {
 	run->ended++;
+	samples_add(&run->totals, r->total_ns);
 	run->oncpu_ns += r->oncpu_ns;
 	run->runqueue_ns += r->runqueue_ns;
 	run->blocked_ns += r->blocked_ns;
@@ -176,6 +178,7 @@ jobs_run(struct pyprep *p, const struct jobs_work *work, struct way *way, uint64
 	struct pyprep_job job = { .kind = work->kind,
 				  .pool = work->pool,
 				  .params = work->params,
+				  .argv = work->argv,
 				  .item_high = (int64_t)work->items };
 	struct pyprep_prepared *prepared;
 	struct pyprep_problem why = { 0 };
@@ -190,6 +193,9 @@ jobs_run(struct pyprep *p, const struct jobs_work *work, struct way *way, uint64
 	*ret_ns = clock_now() - begun;
 	pyprep_prepared_free(prepared);
 	(void)attached_end(&attached, 0);
+	if (work->ret_p50_ns)
+		*work->ret_p50_ns = (double)samples_percentile(&run.totals, 50);
+	samples_free(&run.totals);
 	way->cpu_s = (double)run.oncpu_ns / (double)NS_PER_S;
 	json_decref(way->more);
 	way->more = run_json(&run, work->pool);

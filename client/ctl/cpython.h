@@ -30,9 +30,9 @@
  *            rate_per_s seconds (send_bytes(), or send(), which pickles)
  *          mode=rate: the same, one way -> rate_per_s seconds messages bytes cpu_seconds
  *          mode=eof: -> eof (bool) waited_s: the other side is killed while we wait
- * shm      mode=work: bytes[8388608] rounds[20] -> whole_seconds (create, fill, sum) create_ns attach_ns (medians, to the first
- *            byte read) fill_seconds sum_seconds sum elements by ("numpy" or "memoryview")
- *          mode=attach: name= offset[0] value[7] tracked[0] -> size before after first: opens
+ * shm      mode=work: bytes[8388608] rounds[20] -> whole_seconds (create, fill, sum) create_ns
+ *attach_ns (medians, to the first byte read) fill_seconds sum_seconds sum elements by ("numpy" or
+ *"memoryview") mode=attach: name= offset[0] value[7] tracked[0] -> size before after first: opens
  *            a segment that somebody else made, changes one byte, closes.  tracked=1 leaves
  *            it to Python's resource tracker, which unlinks it at the end
  *          mode=lost: adds[200000] processes[2] -> expected without_lock with_lock lost
@@ -50,6 +50,10 @@
  * io       the same ways: jobs[200] ms[10] workers[2] -> seconds cpu_seconds
  * map      way=sequential|[multiprocessing]|processpool|threadpool count[1000000]
  *            chunksize[4096] workers[2] -> seconds rate_per_s total cpu_seconds
+ * call     mode=[latency]|rate way=sequential|[multiprocessing]|processpool|threadpool|asyncio
+ *            calls[2000] workers[2] -> seconds rate_per_s p50_ns p99_ns; or all at once ->
+ *            seconds rate_per_s cpu_seconds: calls that do nothing
+ * exec     way=[threadpool]|asyncio count[200] workers[2] -> seconds rate_per_s: /bin/true
  * batching count[20000] workers[2] -> one_by_one_per_s batched_per_s: Pool.map with
  *            chunksize 1, and 64
  * start    method=[fork]|spawn|forkserver rounds[20] -> p50_ns p99_ns rate_per_s: a Process

@@ -173,6 +173,10 @@ Test(ctl_cpython, every_way_to_work_is_measured)
 		if (strcmp(ways[i], "asyncio") != 0)
 			expect_figures("map", params, "seconds rate_per_s total cpu_seconds");
 	}
+	expect_figures("call", "way=processpool calls=10", "p50_ns p99_ns rate_per_s");
+	expect_figures("call", "way=asyncio mode=rate calls=10", "rate_per_s seconds cpu_seconds");
+	expect_figures("exec", "count=2", "rate_per_s seconds");
+	expect_figures("exec", "count=2 way=asyncio", "rate_per_s seconds");
 	expect_figures("batching", "count=1000", "one_by_one_per_s batched_per_s");
 	expect_figures("start", "method=spawn rounds=1", "p50_ns p99_ns rate_per_s");
 }

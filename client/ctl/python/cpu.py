@@ -22,5 +22,5 @@ workers = param("workers", 2)
 if way == "asyncio":
     seconds, cpu, results = run_asyncio(gather())
 else:
-    seconds, cpu, results = run_way(way, sumsq, [n] * jobs, workers)
+    seconds, cpu, results = run_way(way, workers, lambda pool: pool.map(sumsq, [n] * jobs, 1))
 answer(seconds=seconds, cpu_seconds=cpu, total=sum(results))

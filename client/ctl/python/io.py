@@ -12,5 +12,5 @@ workers = param("workers", 2)
 if way == "asyncio":
     seconds, cpu, _ = run_asyncio(gather())
 else:
-    seconds, cpu, _ = run_way(way, time.sleep, [pause] * jobs, workers)
+    seconds, cpu, _ = run_way(way, workers, lambda pool: pool.map(time.sleep, [pause] * jobs, 1))
 answer(seconds=seconds, cpu_seconds=cpu)

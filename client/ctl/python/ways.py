@@ -1,59 +1,125 @@
-# ways.py - stands behind common.py: the ways to do many calls at once, for cpu, io and map.
+# ways.py - stands behind common.py: the ways to do many calls at once, behind one face.
+#
+#   map(f, items, chunk)   results in order, `chunk` calls to a message where there are messages
+#   one(f)                 one call, and its result
+#   many(f, items)         each call on its own, all under way before the first result is taken
+#   close()
 #
 # A pool is started, and each of its workers has worked, before the clock runs.
-
-def in_threads(f, items, workers):
-    import threading
-
-    results = [None] * len(items)
-
-    def work(first):
-        for i in range(first, len(items), workers):
-            results[i] = f(items[i])
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+WARM_S = 0.01
 
 
-def warm_up(seconds):
-    time.sleep(seconds)
+class Sequential:
+    def __init__(self, workers):
+        pass
+
+    def map(self, f, items, chunk):
+        return [f(x) for x in items]
+
+    def one(self, f):
+        return f()
+
+    def many(self, f, items):
+        return [f(x) for x in items]
+
+    def close(self):
+        pass
 
 
-def make_way(way, workers):
-    """(run(f, items, chunksize), close())"""
+class Threads:
+    """threading.Thread, as many as workers, each with its share.  It knows map() only."""
+
+    def __init__(self, workers):
+        self.workers = workers
+
+    def map(self, f, items, chunk):
+        import threading
+
+        results = [None] * len(items)
+
+        def work(first):
+            for i in range(first, len(items), self.workers):
+                results[i] = f(items[i])
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(self.workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def close(self):
+        pass
+
+
+class Pool:
+    """multiprocessing.Pool"""
+
+    def __init__(self, workers):
+        self.pool = FORK.Pool(workers)
+        self.pool.map(time.sleep, [WARM_S] * (2 * workers), 1)
+
+    def map(self, f, items, chunk):
+        return self.pool.map(f, items, chunk)
+
+    def one(self, f):
+        return self.pool.apply(f)
+
+    def many(self, f, items):
+        return [result.get() for result in [self.pool.apply_async(f, (x,)) for x in items]]
+
+    def close(self):
+        self.pool.terminate()
+        self.pool.join()
+
+
+class Executor:
+    """concurrent.futures"""
+
+    def __init__(self, pool, workers):
+        self.pool = pool
+        self.many(time.sleep, [WARM_S] * (2 * workers))
+
+    def map(self, f, items, chunk):
+        return list(self.pool.map(f, items, chunksize=chunk))
+
+    def one(self, f):
+        return self.pool.submit(f).result()
+
+    def many(self, f, items):
+        return [future.result() for future in [self.pool.submit(f, x) for x in items]]
+
+    def close(self):
+        self.pool.shutdown()
+
+
+def thread_pool(workers):
     import concurrent.futures
 
-    if way == "sequential":
-        return (lambda f, items, chunk: [f(x) for x in items]), (lambda: None)
-    if way == "threading":
-        return (lambda f, items, chunk: in_threads(f, items, workers)), (lambda: None)
-    if way == "multiprocessing":
-        pool = FORK.Pool(workers)
-        pool.map(warm_up, [0.01] * (2 * workers), 1)
-        return (lambda f, items, chunk: pool.map(f, items, chunk)), pool.terminate
-    if way == "threadpool":
-        pool = concurrent.futures.ThreadPoolExecutor(workers)
-    elif way == "processpool":
-        pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=FORK)
-    else:
+    return Executor(concurrent.futures.ThreadPoolExecutor(workers), workers)
+
+
+def process_pool(workers):
+    import concurrent.futures
+
+    return Executor(concurrent.futures.ProcessPoolExecutor(workers, mp_context=FORK), workers)
+
+
+WAYS = {"sequential": Sequential, "threading": Threads, "multiprocessing": Pool,
+        "threadpool": thread_pool, "processpool": process_pool}
+
+
+def run_way(way, workers, work):
+    """Seconds, CPU seconds of this process and its workers, and what work(pool) returned."""
+    if way not in WAYS:
         sys.exit(f"there is no way '{way}'")
-    list(pool.map(warm_up, [0.01] * (2 * workers)))
-    return (lambda f, items, chunk: list(pool.map(f, items, chunksize=chunk))), pool.shutdown
-
-
-def run_way(way, f, items, workers, chunk=1):
-    """Seconds, CPU seconds of this process and its workers, the results."""
-    run, close = make_way(way, workers)
+    pool = WAYS[way](workers)
     pids = [child.pid for child in multiprocessing.active_children()]
     cpu = sum(map(cpu_of, pids))
     with Stopwatch() as watch:
-        results = run(f, items, chunk)
+        results = work(pool)
     cpu = sum(map(cpu_of, pids)) - cpu + watch.cpu
-    close()
+    pool.close()
     return watch.ended - watch.begun, cpu, results
 
 
