@@ -276,3 +276,49 @@ held_by_living() {
 	says 1 "'$NAME' is taken" array create "$NAME" i8 10
 	[ "$(stat -c %s "/dev/shm/$NAME")" = 100 ]
 }
+
+# ---- deaths under the work ----
+
+worker_pid() {
+	pyprepctl status --json | jq -r "first(.. | objects | select(.name? == \"cpu\")) | .workers[$1].pid"
+}
+
+# Right whenever the kill comes; the sleeps only make it come at different times.
+@test "a worker killed under a sort: done again, and right" {
+	pyprepctl array create "$NAME" f64 3000000 -q
+	pyprepctl array random "$NAME" --seed 2 -q
+	cp "/dev/shm/$NAME" "$BATS_TEST_TMPDIR/before"
+	pyprepctl array sort "$NAME" --here -q
+	cp "/dev/shm/$NAME" "$BATS_TEST_TMPDIR/sorted"
+	daemon_start
+	for i in 1 2 3; do
+		dd if="$BATS_TEST_TMPDIR/before" of="/dev/shm/$NAME" conv=notrunc status=none
+		pid=$(worker_pid 0)
+		pyprepctl array sort "$NAME" --json >"$BATS_TEST_TMPDIR/out" 3>&- &
+		SORT=$!
+		sleep 0.0$i
+		kill -KILL "$pid"
+		wait "$SORT"
+		cmp "/dev/shm/$NAME" "$BATS_TEST_TMPDIR/sorted"
+		pyprepctl ping -q --wait 10
+	done
+	! ls /dev/shm | grep -q '^sorting'
+}
+
+second_there() {
+	[ -e "/dev/shm/sorting.$SORT" ]
+}
+
+@test "a sort itself killed: its second array is collected" {
+	pyprepctl array create "$NAME" f64 3000000 -q
+	pyprepctl array random "$NAME" -q
+	daemon_start
+	pyprepctl array sort "$NAME" -q 3>&- &
+	SORT=$!
+	until_true second_there
+	kill -KILL "$SORT"
+	wait "$SORT" || true
+	json '.state == "left" and .dead_holders == 1' array stat "sorting.$SORT" --json
+	pyprepctl array collect -q
+	! second_there
+}
