@@ -220,8 +220,9 @@ barrier_abort(struct barrier *b)
 	break_round(b, round_of(atomic_load(&b->word)), BROKEN);
 }
 
-void
-barrier_reset(struct barrier *b)
+/* Seats of the dead are free again. */
+static void
+free_dead_seats(struct barrier *b)
 {
 	for (uint32_t i = 0; i < b->parties; i++) {
 		uint64_t party = atomic_load(&b->seats[i].party);
@@ -230,10 +231,31 @@ barrier_reset(struct barrier *b)
 		/* Its old mark stays, and counts for no round to come. */
 		atomic_compare_exchange_strong(&b->seats[i].party, &party, OWNER_NOBODY);
 	}
+}
+
+static void
+begin_afresh(struct barrier *b, bool only_broken)
+{
 	uint64_t word;
-	do
+
+	free_dead_seats(b);
+	do {
 		word = atomic_load(&b->word);
-	while (!move(b, word, word_of(round_of(word) + 1, ended_of(word), WHOLE)));
+		if (only_broken && error_of(word) == 0)
+			return;
+	} while (!move(b, word, word_of(round_of(word) + 1, ended_of(word), WHOLE)));
+}
+
+void
+barrier_reset(struct barrier *b)
+{
+	begin_afresh(b, false);
+}
+
+void
+barrier_mend(struct barrier *b)
+{
+	begin_afresh(b, true);
 }
 
 int

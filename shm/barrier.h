@@ -65,6 +65,10 @@ void barrier_abort(struct barrier *b);
 /* Begin afresh: who still waits gets -ECANCELED; seats of the dead are freed for others to join. */
 void barrier_reset(struct barrier *b);
 
+/* The same when it is broken, nothing when it is whole: what every survivor may call, without
+ * undoing the other's. */
+void barrier_mend(struct barrier *b);
+
 /* 0, or -EOWNERDEAD or -ECANCELED when it is broken. */
 int barrier_state(const struct barrier *b);
 

@@ -11,6 +11,12 @@
 
 #define LOCK_MAGIC 0x6b636f6cu /* "lock" */
 
+enum state {
+	WHOLE,
+	UNCERTAIN, /* its holder was told of a death, and has not said what came of it */
+	BROKEN,    /* for ever */
+};
+
 int
 lock_init(struct lock *l)
 {
@@ -81,6 +87,33 @@ take_patiently(struct lock *l, int timeout_ms)
 	return patience.none ? ETIMEDOUT : take_asleep(l, &patience);
 }
 
+static enum state
+state_of(const struct lock *l)
+{
+	return (enum state)atomic_load_explicit(&l->state, memory_order_relaxed);
+}
+
+/* The mutex is ours, by `r` 0 or EOWNERDEAD: so is the lock, or it is broken. */
+static int
+begin_hold(struct lock *l, int r, bool contended)
+{
+	if (r == EOWNERDEAD)
+		pthread_mutex_consistent(&l->mutex); /* if we die, the next is told again */
+	if (state_of(l) == BROKEN) {
+		pthread_mutex_unlock(&l->mutex);
+		return -ENOTRECOVERABLE;
+	}
+	atomic_store_explicit(&l->holder, owner_self(), memory_order_relaxed);
+	add_one(&l->taken);
+	if (contended)
+		add_one(&l->contended);
+	if (r == EOWNERDEAD) {
+		add_one(&l->recovered);
+		atomic_store_explicit(&l->state, UNCERTAIN, memory_order_relaxed);
+	}
+	return -r;
+}
+
 int
 lock_take(struct lock *l, int timeout_ms)
 {
@@ -89,58 +122,53 @@ lock_take(struct lock *l, int timeout_ms)
 
 	if (contended)
 		r = take_patiently(l, timeout_ms);
-	if (r != 0 && r != EOWNERDEAD)
-		return -r;
-	atomic_store_explicit(&l->holder, owner_self(), memory_order_relaxed);
-	add_one(&l->taken);
-	if (contended)
-		add_one(&l->contended);
-	if (r == EOWNERDEAD) {
-		add_one(&l->recovered);
-		atomic_store_explicit(&l->uncertain, 1, memory_order_relaxed);
-	}
-	return -r;
+	return r == 0 || r == EOWNERDEAD ? begin_hold(l, r, contended) : -r;
 }
 
-/* `holder` goes first: after the unlock it is the next one's. */
+/* The mutex alone knows which thread holds it; `holder` goes first, as after the unlock it is the
+ * next one's. */
 static int
-unlock(struct lock *l)
+end_hold(struct lock *l)
 {
-	uint64_t holder = atomic_load_explicit(&l->holder, memory_order_relaxed);
+	uint64_t self = owner_self(), nobody = OWNER_NOBODY;
 
-	if (holder != owner_self())
+	if (lock_holder(l) != self)
 		return -EPERM;
 	atomic_store_explicit(&l->holder, OWNER_NOBODY, memory_order_relaxed);
 	int r = pthread_mutex_unlock(&l->mutex);
-	uint64_t nobody = OWNER_NOBODY;
 	if (r != 0) /* another thread of ours holds it */
-		atomic_compare_exchange_strong(&l->holder, &nobody, holder);
+		atomic_compare_exchange_strong(&l->holder, &nobody, self);
 	return -r;
+}
+
+/* Leave UNCERTAIN; -EINVAL when it is not that, or not ours. */
+static int
+decide(struct lock *l, enum state state)
+{
+	if (lock_holder(l) != owner_self() || state_of(l) != UNCERTAIN)
+		return -EINVAL;
+	atomic_store_explicit(&l->state, state, memory_order_relaxed);
+	return 0;
 }
 
 int
 lock_release(struct lock *l)
 {
-	return unlock(l);
+	(void)decide(l, BROKEN);
+	return end_hold(l);
 }
 
 int
 lock_repaired(struct lock *l)
 {
-	if (lock_holder(l) != owner_self())
-		return -EINVAL;
-	int r = -pthread_mutex_consistent(&l->mutex);
-	if (r == 0)
-		atomic_store_explicit(&l->uncertain, 0, memory_order_relaxed);
-	return r;
+	return decide(l, WHOLE);
 }
 
 int
 lock_broken(struct lock *l)
 {
-	if (atomic_load_explicit(&l->uncertain, memory_order_relaxed) == 0)
-		return -EINVAL;
-	return unlock(l);
+	int r = decide(l, BROKEN);
+	return r < 0 ? r : end_hold(l);
 }
 
 uint64_t
