@@ -165,7 +165,7 @@ measure_count(struct compare *c, struct way *way, double *ret)
 	struct count_way *w = way->context;
 	uint64_t expected = ADDERS * w->adds;
 	struct together t;
-	int64_t value;
+	int64_t value = -1;
 
 	(void)c;
 	(void)counter_set(&w->counter, 0);
