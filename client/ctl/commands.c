@@ -19,6 +19,7 @@
 	X(counter)    \
 	X(lock)       \
 	X(status)     \
+	X(pipe)       \
 	X(array)      \
 	X(ping)       \
 	X(bench)      \
