@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -42,6 +43,11 @@ minder_announce(struct supervisor *s)
 	struct manager_body body = { .pid = (uint32_t)n->pid,
 				     .state = n->state,
 				     .restarts = n->restarts };
+
+	if (n->store != NULL) {
+		body.store_inode = segment_inode(n->store_memfd);
+		body.store_bytes = segment_round(sizeof(*n->store));
+	}
 
 	tell_broker(s, MSG_MANAGER, &body, sizeof(body), NULL, 0);
 }
@@ -94,6 +100,7 @@ make_store(struct minder *n)
 	if (r < 0)
 		return r;
 	store_init(base);
+	(void)madvise(base, sizeof(*n->store), MADV_DONTFORK); /* the manager maps it itself */
 	n->store = base;
 	return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "daemon/request.h"
 #include "ipc/clock.h"
+#include "shm/counter.h"
 #include "shm/segment.h"
 
 #define NOT_KNOWN UINT64_MAX /* travels as nil */
@@ -335,12 +336,18 @@ reply_singles(struct broker *b, const struct request *r)
 		if (inode != 0)
 			spares[n++] = inode;
 	}
-	begin(&a, 6 + n);
+	bool store = b->manager.store_inode != 0; /* no manager was started yet */
+	begin(&a, 7 + store + n);
 	put_descriptor(&a, b, "listener", b->birth->listener, "", 0);
 	put_descriptor(&a, b, "broker control", b->birth->control, "supervisor",
 		       (uint32_t)getppid());
 	put_supervisors(&a, b, "board", atomic_load(&b->board->inode),
 			segment_round(sizeof(struct board)));
+	put_supervisors(&a, b, "counters", segment_inode(b->birth->counters_memfd),
+			segment_round(sizeof(struct counter_table)));
+	if (store)
+		put_supervisors(&a, b, "manager's store", b->manager.store_inode,
+				b->manager.store_bytes);
 	for (unsigned i = 0; i < n; i++)
 		put_supervisors(&a, b, i == 0 ? "link spare 0" : "link spare 1", spares[i],
 				segment_round(link_footprint(LINK_RING)));

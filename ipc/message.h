@@ -191,6 +191,7 @@ struct manager_body { /* the manager as it is */
 	uint32_t state; /* enum manager_state */
 	uint32_t restarts; /* deaths that nobody ordered */
 	uint32_t reserved;
+	uint64_t store_inode, store_bytes; /* of its memory; 0: not made yet */
 };
 
 struct attach_body { /* asks for a piece of the daemon's memory */

@@ -237,6 +237,8 @@ read_daemon(const msgpack_object *map, struct test_status *status)
 	map_text(map, "state", status->state, sizeof(status->state));
 	status->supervisor = (pid_t)map_number(map, "supervisor_pid");
 	status->broker = (pid_t)map_number(map, "broker_pid");
+	status->manager = (pid_t)map_number(map, "manager_pid");
+	map_text(map, "manager_state", status->manager_state, sizeof(status->manager_state));
 	status->clients = map_number(map, "clients");
 	const msgpack_object *jobs = map_get(map, "jobs"), *table = map_get(map, "table");
 	if (jobs != NULL) {

@@ -74,7 +74,8 @@ struct status_pool {
 
 struct test_status {
 	char state[16];
-	pid_t supervisor, broker;
+	pid_t supervisor, broker, manager; /* manager 0: none now */
+	char manager_state[16];
 	uint64_t clients;
 	uint64_t jobs_queued, jobs_running;
 	uint64_t table_jobs, table_bytes;
