@@ -71,12 +71,19 @@ pipe_take_end(struct pipe_end *p)
 	p->held_bytes = 0;
 }
 
+/* Frames of nothing cost memory, too. */
+static size_t
+cost_of(const struct pipe_held *h)
+{
+	return h->total + sizeof(*h);
+}
+
 static void
 hold(struct pipe_end *p, struct pipe_held *h)
 {
 	*p->held_last = h;
 	p->held_last = &h->next;
-	p->held_bytes += h->total;
+	p->held_bytes += cost_of(h);
 }
 
 static void
@@ -128,13 +135,15 @@ read_packet(struct pipe_end *p, struct iovec *parts, size_t count, int flags, st
 	while (n < 0 && errno == ECONNRESET);
 	if (n < 0)
 		return -errno;
+	if (fds != NULL)
+		get_fds(&message, fds);
 	if (n == 0) {
+		if (fds != NULL)
+			close_fds(fds); /* no end, but a packet of nothing: what no pipe sends */
 		p->ended = true;
 		drop_partial(p); /* its sender died in the middle */
 		return -EPIPE;
 	}
-	if (fds != NULL)
-		get_fds(&message, fds);
 	if ((size_t)n >= sizeof(struct pipe_head))
 		return n - (ssize_t)sizeof(struct pipe_head);
 	if (fds != NULL)
@@ -314,7 +323,7 @@ unhold(struct pipe_end *p)
 	p->held = h->next;
 	if (p->held == NULL)
 		p->held_last = &p->held;
-	p->held_bytes -= h->total;
+	p->held_bytes -= cost_of(h);
 	count_received(p, h->total);
 	return h;
 }

@@ -201,12 +201,16 @@ queue_create(const char *name, const struct queue_options *options, struct queue
 		r = make(options, &fd, &memory, &bytes);
 	if (r < 0)
 		return r;
-	r = named_publish(fd, file);
-	if (r < 0) {
-		named_unmap(memory, bytes);
+	struct queue *q;
+	r = attach_mapping(memory, bytes, &q);
+	if (r < 0)
 		return r;
-	}
-	return attach_mapping(memory, bytes, ret);
+	r = named_publish(fd, file); /* last: what fails leaves no name */
+	if (r < 0)
+		queue_detach(q);
+	else
+		*ret = q;
+	return r;
 }
 
 static int
@@ -218,6 +222,8 @@ map_named(const char *name, bool writable, void **ret, size_t *ret_bytes)
 	int r = file_of(name, file);
 	if (r == 0)
 		r = named_open(file, writable, &fd);
+	if (r == 0 && writable && !named_is_allocated(fd))
+		r = -EPROTO; /* none of ours; populating would allocate it */
 	if (r == 0)
 		r = named_map(fd, writable, writable, ret, ret_bytes);
 	return r;

@@ -237,6 +237,24 @@ array_data_unlink(const struct array_meta *meta, const char *file)
 	return array_data_is(meta, file, &exists) ? named_unlink(file) : 0;
 }
 
+/* Root removes for others; a file beside speaks for data of its own user, or root's for all. */
+static bool
+may_speak_for(const struct array_beside *b, const char *file)
+{
+	char path[sizeof(NAMED_DIRECTORY) + NAMED_FILE_MAX];
+	struct stat beside, data;
+
+	snprintf(path, sizeof(path), NAMED_DIRECTORY "/%s", file);
+	return fstat(b->fd, &beside) == 0 && lstat(path, &data) == 0 &&
+	       (beside.st_uid == 0 || beside.st_uid == data.st_uid);
+}
+
+static int
+data_unlink(const struct array_beside *b, const char *file)
+{
+	return may_speak_for(b, file) ? array_data_unlink(b->meta, file) : 0;
+}
+
 int
 array_beside_remove(struct array_beside *b)
 {
@@ -250,9 +268,9 @@ array_beside_remove(struct array_beside *b)
 		return -EPERM;
 	if (b->writable)
 		atomic_store(&b->meta->state, ARRAY_META_ENDED);
-	int r = array_data_unlink(b->meta, b->name);
+	int r = data_unlink(b, b->name);
 	if (r == 0)
-		r = array_data_unlink(b->meta, memory);
+		r = data_unlink(b, memory);
 	if (r == 0)
 		r = named_unlink(beside);
 	return r == -ENOENT ? 0 : r;

@@ -99,6 +99,14 @@ named_unmap(void *base, size_t bytes)
 		munmap(base, bytes);
 }
 
+bool
+named_is_allocated(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size;
+}
+
 int
 named_unlink(const char *file)
 {

@@ -55,6 +55,10 @@ int named_open(const char *file, bool writable, int *ret_fd);
 int named_map(int fd, bool writable, bool populate, void **ret, size_t *ret_bytes);
 void named_unmap(void *base, size_t bytes); /* NULL is fine */
 
+/* Are all its pages there?  They are in what named_begin() made; a file of another's may promise
+ * memory that touching it would have to find. */
+bool named_is_allocated(int fd);
+
 /* Remove the name; the memory lives on with those who have mapped it.  -ENOENT. */
 int named_unlink(const char *file);
 

@@ -497,3 +497,50 @@ Test(pipe, leaves_no_descriptor_and_no_memory_behind)
 	(void)mapped;
 #endif
 }
+
+/* ---- a side that does what no pipe does ---- */
+
+Test(pipe, a_packet_of_nothing_is_the_end_and_leaves_no_descriptor_open)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct msghdr message = { .msg_control = control.bytes,
+				  .msg_controllen = sizeof(control.bytes) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+	int passed = STDERR_FILENO, before = count_fds(getpid());
+	char text[16];
+	size_t bytes;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &passed, sizeof(int));
+	cr_assert_eq(sendmsg(theirs.fd, &message, 0), 0);
+	cr_expect_eq(pipe_recv(&ours, text, sizeof(text), &bytes, 0), -EPIPE);
+	cr_expect_eq(count_fds(getpid()), before);
+}
+
+Test(pipe, frames_of_nothing_count_towards_what_is_held)
+{
+	pid_t child = test_fork();
+	unsigned held = 0;
+	char text[16];
+	size_t bytes;
+
+	if (child == 0) { /* never reads */
+		pipe_close(&ours);
+		for (;;)
+			(void)pipe_send(&theirs, "", 0, WAIT_MS);
+	}
+	ours.held_max = 4096;
+	while (pipe_send(&ours, big, BIG, 50) == 0)
+		;
+	cr_expect_eq(pipe_send(&ours, big, BIG, 500), -ETIMEDOUT);
+	kill_and_wait(child, SIGKILL);
+	while (pipe_try_recv(&ours, text, sizeof(text), &bytes) == 0)
+		held++;
+	/* ... and those in the socket: at most a few hundred by its buffer. */
+	cr_expect_lt(held, 2000, "%u frames were held", held);
+}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -526,4 +527,27 @@ Test(queue, uncontended_puts_and_gets_call_the_kernel_never)
 		syscall(SYS_exit, bad);
 	}
 	cr_expect_eq(wait_exit(child, 30000), 0);
+}
+
+/* A file that says it is a queue and has no memory behind it: opening would allocate it all. */
+Test(queue, a_named_queue_without_its_memory_is_refused_and_stays_without)
+{
+	static unsigned char head[256 * 1024] __attribute__((aligned(128)));
+	struct queue_options small = { .capacity = 16, .message_max = 1000 },
+			     large = { .capacity = 1u << 14, .message_max = 1000 };
+	char path[128];
+	struct stat st;
+
+	snprintf(path, sizeof(path), NAMED_DIRECTORY "/" QUEUE_PREFIX "%s", name);
+	cr_assert_eq(queue_init(head, sizeof(head), &small), 0);
+	/* capacity stands right behind the head */
+	memcpy(head + sizeof(struct named_head), &large.capacity, sizeof(large.capacity));
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	cr_assert(fd >= 0);
+	cr_assert_eq(write(fd, head, sizeof(head)), (ssize_t)sizeof(head));
+	cr_assert_eq(ftruncate(fd, (off_t)queue_footprint(&large)), 0);
+	cr_expect_eq(queue_open(name, &q), -EPROTO);
+	cr_assert_eq(fstat(fd, &st), 0);
+	cr_expect_leq(st.st_blocks * 512, (long)sizeof(head) + 4096);
+	close(fd);
 }

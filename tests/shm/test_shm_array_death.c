@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -313,4 +314,52 @@ Test(array_death, parties_killed_at_random_leave_nothing_after_a_collection)
 	}
 	cr_assert_eq(array_collect(&done), 0);
 	cr_expect_eq(names_left(), 0);
+}
+
+/* ---- what somebody else planted ---- */
+
+/* A file beside, owned by `uid`, whose making was cut off: it means the file that has our name. */
+static void
+plant(uid_t uid, const struct stat *data)
+{
+	struct array_meta meta = {
+		.head = { ARRAY_MAGIC, ARRAY_VERSION, sizeof(meta), 1, 1 },
+		.data_device = data->st_dev,
+		.data_inode = data->st_ino,
+		.data_bytes = 8000,
+		.type = ARRAY_f64,
+		.dimensions = 1,
+		.length = { 1000 },
+	};
+	char beside[NAMED_FILE_MAX];
+	int fd;
+
+	array_file_beside(name, beside);
+	cr_assert_eq(named_begin(sizeof(meta), 0666, &fd), 0);
+	cr_assert_eq(pwrite(fd, &meta, sizeof(meta), 0), (ssize_t)sizeof(meta));
+	cr_assert_eq(fchown(fd, uid, (gid_t)-1), 0);
+	cr_assert_eq(named_publish(fd, beside), 0);
+	close(fd);
+}
+
+/* Root clears up for all.  It must not be sent to remove a file of somebody's by a file beside that
+ * somebody else wrote. */
+Test(array_death, a_file_beside_of_another_user_has_no_say_over_the_data)
+{
+	struct array_collected done;
+	struct stat data;
+	int fd;
+
+	if (geteuid() != 0)
+		cr_skip_test("only root collects for others");
+	for (int own = 0; own < 2; own++) {
+		cr_assert_eq(named_begin(8000, 0600, &fd), 0);
+		cr_assert_eq(named_publish(fd, name), 0);
+		cr_assert_eq(fstat(fd, &data), 0);
+		close(fd);
+		plant(own ? data.st_uid : 65534, &data);
+		cr_assert_eq(array_collect_one(name, &done), 0);
+		cr_expect_eq(names_left(), own ? 0 : 1, "own %d: %d names left", own, names_left());
+		(void)named_unlink(name);
+	}
 }
