@@ -302,7 +302,9 @@ array_adopt(const char *name, enum array_type type, const struct array_shape *sh
 static int
 check_state(struct array_beside *b)
 {
-	unsigned living = array_meta_holders(b->meta, NULL, NULL);
+	bool weak = (atomic_load(&b->meta->flags) & ARRAY_META_WEAK) != 0;
+	/* Only weak ones depend on them, and each costs a look at /proc. */
+	unsigned living = weak ? array_meta_holders(b->meta, NULL, NULL) : 1;
 	enum array_state state = array_meta_state(b, living);
 
 	if (state == ARRAY_WHOLE)

@@ -13,7 +13,7 @@
 #define STORY_PATIENCE_S 180
 
 /* In the order of `demo all`. */
-#define DEMOS(X)
+#define DEMOS(X) X(shm)
 
 #define X(name) extern const struct demo_row demo_##name;
 DEMOS(X)

@@ -29,7 +29,7 @@ leftovers() {
 	for name in $(demos); do
 		PYPREP_PYTHON=/nonexistent pyprepctl demo "$name" --quick >"$BATS_TEST_TMPDIR/out"
 		grep -q "python3 is not there" "$BATS_TEST_TMPDIR/out"
-		! grep -q "CPython is" "$BATS_TEST_TMPDIR/out"
+		! grep -q "^CPython is" "$BATS_TEST_TMPDIR/out"
 	done
 }
 
