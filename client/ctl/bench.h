@@ -67,7 +67,7 @@ struct bench_row {
 extern const struct bench_row bench_rows[]; /* name NULL at the end */
 #define BENCH_ROW_NAMES                                                             \
 	"attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate " \
-	"replacement bytes_per_job idle_pss start"
+	"replacement bytes_per_job idle_pss start array_attach array_sum"
 
 int bench_fail(struct bench_result *result, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -167,5 +167,7 @@ int bench_replacement(const struct bench *bench, struct bench_result *result);
 int bench_bytes_per_job(const struct bench *bench, struct bench_result *result);
 int bench_idle_pss(const struct bench *bench, struct bench_result *result);
 int bench_start(const struct bench *bench, struct bench_result *result);
+int bench_array_attach(const struct bench *bench, struct bench_result *result);
+int bench_array_sum(const struct bench *bench, struct bench_result *result);
 
 #endif

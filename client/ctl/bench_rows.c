@@ -35,6 +35,10 @@ const struct bench_row bench_rows[] = {
 	  "as many processes of /bin/sleep", VALUE_AT_MOST, 12, false, bench_idle_pss },
 	{ "jobs", "start", "ms", "exec of pyprepd: until a ping is answered",
 	  "fork and exec of /bin/true", VALUE_AT_MOST, 10, false, bench_start },
+	{ "ipc", "array_attach", "us", "attach to an array of 8 MB, touch every page",
+	  "open, mmap with MAP_POPULATE, touch", RATIO_AT_MOST, 1.5, true, bench_array_attach },
+	{ "ipc", "array_sum", "ms", "the sum of an array of 64 MB over 2 workers",
+	  "the same loop in one process", RATIO_AT_MOST, 1.0, true, bench_array_sum },
 	{ 0 },
 };
 

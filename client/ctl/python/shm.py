@@ -28,13 +28,15 @@ def attach_to_others(name, tracked):
     return memory
 
 
-def time_attach(name, rounds):
-    """In another process: open, map, read one byte.  The tracker is the creator's own."""
+def time_attach(name, rounds, touch):
+    """In another process: open, map, read one byte, or with touch one of each page.  The tracker is the creator's own."""
     times = []
     for _ in range(rounds):
         begun = time.monotonic()
         memory = SharedMemory(name=name)
         memory.buf[0]
+        if touch:
+            memory.buf[::4096].tobytes()
         times.append(time.monotonic() - begun)
         memory.close()
     return times
@@ -79,7 +81,7 @@ def work():
     memory = create(size)
     figures = [fill_and_sum(memory, elements) for _ in range(4)][1:]  # the first faults it in
     party = Party()
-    party.add(time_attach, memory.name, rounds)
+    party.add(time_attach, memory.name, rounds, param("touch", 0))
     _, _, (attached,) = party.run()
     memory.close()
     memory.unlink()
