@@ -15,7 +15,8 @@
 #include "ipc/clock.h"
 #include "shm/owner.h"
 
-#define QUIET_NS      (100 * NS_PER_MS) /* without an answer: say hello again */
+#define QUIET_NS      (20 * NS_PER_MS) /* without an answer: say hello; doubled each time */
+#define QUIET_MOST_NS (320 * NS_PER_MS)
 #define QUIET_LOCK_NS (500 * NS_PER_MS) /* the same, when only locks are waited for */
 #define ASK_STATE_NS  (500 * NS_PER_MS) /* silence after which the broker is asked about it */
 #define PATIENCE_NS   (20 * NS_PER_S)   /* silence after which the proxy gives up */
@@ -117,6 +118,7 @@ say_hello(struct pyprep_manager *m)
 				   .value = (int64_t)(m->first - 1) };
 
 	m->greeting = true;
+	m->greetings++;
 	m->heard_ns = clock_now();
 	batch_begin(m); /* all that is unanswered goes again afterwards */
 	(void)proxy_send_plain(m, &ask);
@@ -192,6 +194,7 @@ take_message(struct pyprep_manager *m, const struct iovec *part)
 	    head.token != m->token)
 		return;
 	m->heard_ns = m->silence_ns = clock_now();
+	m->greetings = 0;
 	while (manager_read_answer(&reader, &answer, &entries) == 1) {
 		if (answer.op == MANAGER_HELLO)
 			welcomed(m, &answer);
@@ -299,6 +302,17 @@ only_locks_wait(struct pyprep_manager *m)
 	return !m->greeting && !m->list_waits;
 }
 
+/* How long to wait for a word. */
+static uint64_t
+quiet(struct pyprep_manager *m)
+{
+	uint64_t ns = m->greetings < 8 ? QUIET_NS << m->greetings : QUIET_MOST_NS;
+
+	if (only_locks_wait(m))
+		return QUIET_LOCK_NS;
+	return ns < QUIET_MOST_NS ? ns : QUIET_MOST_NS;
+}
+
 /* Is an answer due?  Say hello when it does not come. */
 static int
 look_after(struct pyprep_manager *m, uint64_t now_ns, uint64_t *ret_next_ns,
@@ -308,7 +322,7 @@ look_after(struct pyprep_manager *m, uint64_t now_ns, uint64_t *ret_next_ns,
 		*ret_next_ns = UINT64_MAX;
 		return 0;
 	}
-	uint64_t quiet_ns = only_locks_wait(m) ? QUIET_LOCK_NS : QUIET_NS;
+	uint64_t quiet_ns = quiet(m);
 	if (now_ns - m->heard_ns >= quiet_ns) {
 		int r = silent(m, now_ns, why);
 		if (r < 0)

@@ -54,6 +54,7 @@ struct pyprep_manager {
 	unsigned char out_bytes[BATCH_BYTES];
 	bool greeting; /* a HELLO is unanswered: nothing else is sent */
 	uint64_t hello;
+	unsigned greetings;          /* ... since something was heard */
 	enum manager_status welcome; /* what the last HELLO was answered with */
 	uint64_t heard_ns;           /* when something was heard last, or began to be waited for */
 	uint64_t silence_ns;         /* ... since when nothing came at all */
