@@ -41,7 +41,7 @@ struct bench {
 struct bench_result {
 	double value, p50, p99, p999, floor;
 	double python; /* the same by CPython's own means; NAN: not measured */
-	uint64_t n; /* measurements behind it */
+	uint64_t n;    /* measurements behind it */
 	struct bench_extra {
 		char name[32];
 		double value;
@@ -138,8 +138,8 @@ int session_receipt(struct bench_session *session, struct bench_result *result);
 
 #define BENCH_WORKERS 64
 struct bench_status {
-	pid_t supervisor, broker;
-	uint64_t queued; /* in all pools */
+	pid_t supervisor, broker, manager; /* manager 0: it does not run */
+	uint64_t queued;                   /* in all pools */
 	unsigned count;
 	struct bench_worker {
 		char pool[32];

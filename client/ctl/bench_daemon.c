@@ -299,6 +299,7 @@ got_status(void *context, const msgpack_object *map)
 		view->daemon_seen = true;
 		s->supervisor = (pid_t)field_u64(map, "supervisor_pid");
 		s->broker = (pid_t)field_u64(map, "broker_pid");
+		s->manager = (pid_t)field_u64(map, "manager_pid");
 		return 0;
 	}
 	s->queued += field_u64(map, "queued");

@@ -15,22 +15,24 @@
 #define REPEATS          5
 #define REPEATS_QUICK    3
 #define TOPIC_PATIENCE_S 1800
+#define TIDY_PATIENCE_S  10
 
-/*    name, needs a daemon */
-#define TOPICS(X)       \
-	X(cpu, true)    \
-	X(io, true)     \
-	X(call, true)   \
-	X(map, true)    \
-	X(queue, false) \
-	X(pipe, false)  \
-	X(shm, false)
+/*    name, needs a daemon, tidies up */
+#define TOPICS(X)             \
+	X(cpu, true, NULL)    \
+	X(io, true, NULL)     \
+	X(call, true, NULL)   \
+	X(map, true, NULL)    \
+	X(queue, false, NULL) \
+	X(pipe, false, NULL)  \
+	X(shm, false, NULL)   \
+	X(manager, true, compare_manager_tidy)
 
-#define X(name, daemon) { #name, daemon, compare_##name },
+#define X(name, daemon, tidy) { #name, daemon, compare_##name, tidy },
 static const struct compare_topic topics[] = { TOPICS(X){ 0 } };
 #undef X
-#define X(name, daemon) #name " "
-#define TOPIC_NAMES     TOPICS(X) "all"
+#define X(name, daemon, tidy) #name " "
+#define TOPIC_NAMES           TOPICS(X) "all"
 
 static int64_t repeats;
 static bool quick;
@@ -73,6 +75,8 @@ run_topic(const struct aside *aside, struct compare *c, const struct compare_top
 	struct part part = { .c = c, .topic = topic };
 
 	struct aside_result end = aside_run(aside, run_part, &part, TOPIC_PATIENCE_S);
+	if (topic->tidy)
+		(void)aside_run(aside, topic->tidy, c, TIDY_PATIENCE_S);
 	switch (end.how) {
 	case ASIDE_ENDED:
 		return end.value;
@@ -181,6 +185,7 @@ const struct command command_compare = {
 		"  queue  messages of 64 bytes, one to one, two to two, and there and back\n"
 		"  pipe   round trips and one way, 64 bytes and 1 MiB\n"
 		"  shm    an array of 8 MiB: made, filled, summed, attached to; and counting\n"
+		"  manager  a number that processes add to by requests, and an atomic one\n"
 		"All ways take turns; the median and the spread of the turns are printed, and how\n"
 		"many times as fast as CPython's way pyprep's is.  cpu, io, call and map use the "
 		"pools\n"

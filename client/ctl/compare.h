@@ -5,6 +5,7 @@
  *   compare_turns.c     a work and its ways, measured by turns; medians, ratios
  *   compare_print.c     a work as a table or as JSON; the sentences about it
  *   compare_together.c  processes that begin together
+ *   compare_clock.c     the CPU time of this process and of the daemon's
  *   compare_jobs.c      jobs on a pool of the daemon: submit, hear the receipts, add them up
  *   compare_pools.c     cpu and io: one after another, by processes, threads, an event loop
  *   compare_call.c, compare_map.c, compare_queue.c, compare_pipe.c, compare_shm.c,
@@ -45,6 +46,7 @@ struct compare_topic {
 	bool needs_daemon;
 	/* 0, or an exit status, said.  `p` is NULL when no daemon is needed. */
 	int (*run)(struct compare *c, struct pyprep *p);
+	int (*tidy)(void *context); /* afterwards, in a process of its own, or NULL */
 };
 
 /* ---- compare_turns.c ---- */
@@ -126,10 +128,23 @@ struct together {
 };
 /* Its exit status: 0 is success. */
 typedef int (*member_fn)(void *context, unsigned index);
-/* `count` processes that begin together, the index telling which.  0, or -1 with `way`'s problem
- * said. */
-int together_run(struct way *way, unsigned count, member_fn member, void *context,
-		 struct together *ret);
+/* `count` processes that begin together, the index telling which.  Before that each does
+ * `prepare` (NULL: nothing), in a copy of the context that is its own.  0, or -1 with `way`'s
+ * problem said. */
+int together_run(struct way *way, unsigned count, member_fn prepare, member_fn member,
+		 void *context, struct together *ret);
+
+/* ---- compare_clock.c ---- */
+
+struct cpu_clocks {
+	pid_t pids[BENCH_WORKERS + 3];
+	unsigned count;
+	double begun_s;
+};
+/* From now on; `p` may be NULL: this process alone. */
+void cpu_clocks_begin(struct cpu_clocks *clocks, struct pyprep *p);
+/* CPU seconds since; NAN: one of them has ended. */
+double cpu_clocks_read(const struct cpu_clocks *clocks);
 
 /* ---- compare_jobs.c ---- */
 
@@ -159,5 +174,7 @@ int compare_map(struct compare *c, struct pyprep *p);
 int compare_queue(struct compare *c, struct pyprep *p);
 int compare_pipe(struct compare *c, struct pyprep *p);
 int compare_shm(struct compare *c, struct pyprep *p);
+int compare_manager(struct compare *c, struct pyprep *p);
+int compare_manager_tidy(void *context); /* struct compare: what an interrupted one left */
 
 #endif

@@ -1,6 +1,7 @@
 /* compare_jobs.c - jobs on a pool of the daemon: submit, hear the receipts, add them up. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "client/ctl/attached.h"
@@ -183,20 +184,22 @@ jobs_run(struct pyprep *p, const struct jobs_work *work, struct way *way, uint64
 	struct pyprep_prepared *prepared;
 	struct pyprep_problem why = { 0 };
 	struct run run = { .way = way };
+	struct cpu_clocks clocks;
 	struct attached attached;
 
 	if (pyprep_prepare(p, &job, &prepared, &why) < 0)
 		return way_problem(way, "%s", why.message);
+	cpu_clocks_begin(&clocks, p);
 	attached_begin(&attached, p, got_event, &run);
 	uint64_t begun = clock_now();
 	submit_and_hear(&attached, prepared, work, &run);
 	*ret_ns = clock_now() - begun;
+	way->cpu_s = work->argv ? NAN : cpu_clocks_read(&clocks); /* commands have their own */
 	pyprep_prepared_free(prepared);
 	(void)attached_end(&attached, 0);
 	if (work->ret_p50_ns)
 		*work->ret_p50_ns = (double)samples_percentile(&run.totals, 50);
 	samples_free(&run.totals);
-	way->cpu_s = (double)run.oncpu_ns / (double)NS_PER_S;
 	json_decref(way->more);
 	way->more = run_json(&run, work->pool);
 	return judge(&run, work);

@@ -94,7 +94,7 @@ measure_pipe(struct compare *c, struct way *way, double *ret)
 	int r = pipe_create(&w->ends[0], &w->ends[1]);
 	if (r < 0)
 		return way_problem(way, "cannot make a pipe: %s", strerror(-r));
-	r = together_run(way, 2, member, w, &t);
+	r = together_run(way, 2, NULL, member, w, &t);
 	pipe_close(&w->ends[0]);
 	pipe_close(&w->ends[1]);
 	if (r < 0)

@@ -157,15 +157,15 @@ size_cpu(const struct compare *c, struct pool_work *w)
 static void
 say_cost(struct compare *c, const struct pool_work *w, uint64_t n)
 {
-	double ours = way_cpu_s(w->ours[SEQUENTIAL]), python = NAN;
-	double squares = (double)n * CPU_JOBS / (double)NS_PER_S;
+	const json_t *ours = json_object_get(w->ours[SEQUENTIAL]->more, "oncpu_ns");
+	const struct way *python = w->python[SEQUENTIAL];
+	double squares = (double)n * CPU_JOBS;
 
-	if (w->python[SEQUENTIAL])
-		python = way_cpu_s(w->python[SEQUENTIAL]);
-	if (!isnan(ours) && !isnan(python))
+	if (json_is_integer(ours) && python && way_done(python))
 		compare_say(c,
 			    "A square and its addition take %.2f ns of a CPU here, %.1f ns there.",
-			    ours / squares, python / squares);
+			    json_number_value(ours) / squares,
+			    way_cpu_s(python) * (double)NS_PER_S / squares);
 }
 
 static void
@@ -176,7 +176,7 @@ say_cpu(struct compare *c, const struct pool_work *w)
 	double ours = speed_up(w, w->ours[THREAD]), loop = speed_up(w, w->python[EVENT]);
 
 	if (!isnan(threads) && !isnan(processes))
-		compare_say(c, "CPython: threads are %.2f x its sequential, processes %.2f x: %s.",
+		compare_say(c, "CPython: threads are %.2f x its sequential, processes %.2f x: %s",
 			    threads, processes,
 			    threads < 1.2 && processes > threads + 0.2
 				    ? "only one thread at a time runs Python code (the GIL)."

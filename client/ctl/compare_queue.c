@@ -90,8 +90,8 @@ measure_opened(struct way *way, double *ret)
 	struct queue_way *w = way->context;
 	struct together t;
 
-	int r = w->each == ROUNDTRIP ? together_run(way, 2, trip_member, w, &t)
-				     : together_run(way, 2 * w->each, flood_member, w, &t);
+	int r = w->each == ROUNDTRIP ? together_run(way, 2, NULL, trip_member, w, &t)
+				     : together_run(way, 2 * w->each, NULL, flood_member, w, &t);
 	if (r < 0)
 		return r;
 	way->cpu_s = t.cpu_s;

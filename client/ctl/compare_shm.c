@@ -106,7 +106,7 @@ measure_attach(struct compare *c, struct way *way, double *ret)
 	if (r < 0)
 		return way_problem(way, "cannot make an array: %s", strerror(-r));
 	fill(a);
-	r = together_run(way, 1, attach_member, w, &t);
+	r = together_run(way, 1, NULL, attach_member, w, &t);
 	array_close(a);
 	(void)array_unlink(w->name);
 	if (r == 0)
@@ -169,7 +169,7 @@ measure_count(struct compare *c, struct way *way, double *ret)
 
 	(void)c;
 	(void)counter_set(&w->counter, 0);
-	if (together_run(way, ADDERS, count_member, w, &t) < 0)
+	if (together_run(way, ADDERS, NULL, count_member, w, &t) < 0)
 		return -1;
 	way->cpu_s = t.cpu_s;
 	if (counter_get(&w->counter, &value) < 0 || (uint64_t)value != expected)
@@ -198,7 +198,7 @@ run_counting(struct compare *c)
 			    "adds=%" PRIu64 " processes=%d", w.adds, ADDERS);
 	work_run(c, &work);
 	const json_t *lost = json_object_get(python->more, "lost");
-	if (json_is_integer(lost))
+	if (json_is_integer(lost) && way_done(ours))
 		compare_say(c,
 			    "Without its lock CPython's Value lost %" JSON_INTEGER_FORMAT
 			    " of %" PRIu64 " adds in the last turn; pyprep's counter has none, and "

@@ -33,15 +33,23 @@ own_cpu_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+struct member {
+	member_fn prepare, run;
+	void *context;
+};
+
 static _Noreturn void
-member_main(struct meeting *meeting, unsigned index, member_fn member, void *context)
+member_main(struct meeting *meeting, unsigned index, const struct member *member)
 {
+	int status = member->prepare ? member->prepare(member->context, index) : 0;
+	if (status != 0)
+		_exit(status);
 	atomic_fetch_add(&meeting->ready, 1);
 	while (atomic_load(&meeting->ready) < meeting->count)
 		sched_yield();
 	double cpu_s = own_cpu_s();
 	meeting->members[index].begun_ns = clock_now();
-	int status = member(context, index);
+	status = member->run(member->context, index);
 	meeting->members[index].ended_ns = clock_now();
 	meeting->members[index].cpu_s = own_cpu_s() - cpu_s;
 	_exit(status);
@@ -49,14 +57,14 @@ member_main(struct meeting *meeting, unsigned index, member_fn member, void *con
 
 /* Start those that can be started; how many. */
 static unsigned
-start(struct meeting *meeting, member_fn member, void *context, pid_t *pids)
+start(struct meeting *meeting, const struct member *member, pid_t *pids)
 {
 	unsigned started = 0;
 
 	while (started < meeting->count) {
 		pid_t pid = floor_fork();
 		if (pid == 0)
-			member_main(meeting, started, member, context);
+			member_main(meeting, started, member);
 		if (pid < 0)
 			break;
 		pids[started++] = pid;
@@ -118,15 +126,17 @@ add_up(const struct meeting *meeting, struct together *ret)
 }
 
 int
-together_run(struct way *way, unsigned count, member_fn member, void *context, struct together *ret)
+together_run(struct way *way, unsigned count, member_fn prepare, member_fn run, void *context,
+	     struct together *ret)
 {
+	const struct member member = { prepare, run, context };
 	struct meeting *meeting = floor_share(sizeof *meeting);
 	pid_t pids[MEMBERS_MAX];
 
 	if (!meeting || count > MEMBERS_MAX)
 		return way_problem(way, "no memory for %u processes", count);
 	meeting->count = count;
-	unsigned started = start(meeting, member, context, pids);
+	unsigned started = start(meeting, &member, pids);
 	if (started < count)
 		kill_rest(pids, started);
 	int r = wait_for(way, pids, started);

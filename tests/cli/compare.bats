@@ -18,8 +18,9 @@ setup() {
 	daemon_of_file
 }
 
-# What compare and its Python could leave: directories and shared memory.
+# What compare and its Python could leave: counters, directories and shared memory.
 leftovers() {
+	pyprepctl counter ls -q | grep -- '^compare-' || true
 	find /tmp /dev/shm -maxdepth 1 -user "$(id -u)" \
 		\( -name 'pyprep-compare-*' -o -name '*pyprep-python-*' -o -name '*compare-[0-9]*' \) | sort
 }
@@ -135,5 +136,21 @@ ways() {
 	for pid in "$part" "$keeper" "$python"; do
 		[ ! -e "/proc/$pid" ]
 	done
+	[ "$(leftovers)" = "$before" ]
+}
+
+@test "compare: interrupted, it leaves no counter" {
+	before=$(leftovers)
+	pyprepctl compare manager >/dev/null 2>&1 3>&- &
+	compare=$!
+	for _ in $(seq 200); do
+		! pyprepctl counter ls -q | grep -q "^compare-$compare\$" || break
+		sleep 0.05
+	done
+	pyprepctl counter ls -q | grep -q "^compare-$compare\$"
+	kill -TERM "$compare"
+	status=0
+	wait "$compare" || status=$?
+	[ "$status" -eq 143 ]
 	[ "$(leftovers)" = "$before" ]
 }

@@ -78,15 +78,19 @@ class Stopwatch:
 
 
 class Party:
-    """Processes that begin together, each running f(*args) under a stopwatch."""
+    """Processes that begin together, each running f(*args) under a stopwatch.  Before that
+    each does prepare()."""
 
-    def __init__(self):
+    def __init__(self, prepare=None):
         self.todo = []
+        self.prepare = prepare
 
     def add(self, f, *args):
         self.todo.append((f, args))
 
     def member(self, barrier, results, f, args):
+        if self.prepare:
+            self.prepare()
         barrier.wait()
         with Stopwatch() as watch:
             value = f(*args)

@@ -17,7 +17,7 @@ def add_up(manager):
     adds, processes = param("adds", 1000), param("processes", 1)
     value = manager.Value("q", 0)
     lock = manager.Lock() if param("lock", 1) else None
-    party = Party()
+    party = Party(prepare=lambda: value.value)  # connects; the lock's connection is made later
     for _ in range(processes):
         party.add(add, value, lock, adds)
     before = cpu_of(manager._process.pid)
