@@ -73,6 +73,7 @@ struct client {
 	bool blocked;         /* frames: what stands in lane.out found no room on the way */
 	bool bundles;         /* frames: it takes MSG_RECORDS */
 	struct lane lane;     /* shared is NULL without a lane */
+	struct zmq_client *zmq; /* lane_zmq.c */
 	struct frames frames; /* what moves its rings when they are not shared */
 	uint64_t told_bytes;  /* frames: in the last MSG_TAKEN */
 	uint64_t lane_inode;
@@ -168,6 +169,7 @@ struct broker {
 	struct client **clients; /* by index; config->max_clients places */
 	uint32_t client_count;
 	struct client_list active;
+	struct zmq_lane *zmq; /* NULL: there is none */
 	TAILQ_HEAD(, crew) busy;
 	struct crew *touched;
 	uint32_t unready; /* crews up and not seen ready */
@@ -176,7 +178,6 @@ struct broker {
 	bool someone_doomed;
 	bool room_made; /* a job has left the table in this turn */
 	uint32_t stalled_clients;
-	uint32_t blocked_clients;
 	LIST_HEAD(, watcher) watchers;
 	struct event *control, *bell, *look_again;
 	struct event *deadline;
@@ -201,6 +202,8 @@ int supervisor_tell(struct broker *b, unsigned type, const void *body);
 
 /* clients.c */
 int clients_open(struct broker *b);
+/* One more, with no lane yet: NULL when there is no place for it. */
+struct client *client_new(struct broker *b, const struct identity *who, enum access access);
 void clients_close(struct broker *b);
 /* One look at every active lane; returns how many records came. */
 unsigned clients_poll(struct broker *b);

@@ -42,6 +42,8 @@ open_lane(struct client *c, const struct hello_body *hello, struct welcome_body 
 	int r = 0;
 
 	if (hello->flags & HELLO_LANE) {
+		if (c->fd < 0)
+			return -EOPNOTSUPP;
 		r = lane_shm_open(c, hello->lane_bytes, ret_fd);
 		welcome->lane_bytes = c->lane.capacity;
 	} else if (hello->flags & HELLO_FRAMES) {
@@ -78,6 +80,10 @@ on_hello(struct client *c, const struct hello_body *hello)
 		return;
 	}
 	int r = open_lane(c, hello, &welcome, &fd);
+	if (r == -EOPNOTSUPP) {
+		client_refuse(c, ERR_BAD_REQUEST, "no descriptor travels here: ask for frames");
+		return;
+	}
 	if (r < 0) {
 		snprintf(text, sizeof(text), "no memory for a lane: %s", strerror(-r));
 		client_refuse(c, ERR_TOO_MANY, text);
@@ -247,7 +253,7 @@ unsigned
 clients_poll(struct broker *b)
 {
 	struct client *c, *next;
-	unsigned n = 0;
+	unsigned n = zmq_lane_poll(b);
 
 	for (c = TAILQ_FIRST(&b->active); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, active_link);
@@ -277,7 +283,7 @@ clients_pending(struct broker *b)
 	TAILQ_FOREACH (c, &b->active, active_link)
 		if (lane_ready(c))
 			return true;
-	return false;
+	return zmq_lane_pending(b);
 }
 
 void
@@ -343,7 +349,6 @@ close_client(struct broker *b, struct client *c)
 		free(p);
 	}
 	b->stalled_clients -= c->stalled != NULL;
-	b->blocked_clients -= c->blocked;
 	free(c->stalled);
 	free(c->context);
 	b->clients[c->index] = NULL;
@@ -399,6 +404,33 @@ turn_away(int fd, enum job_error error, const char *text)
 	(void)frame_send(fd, MSG_REFUSED, &body, text, strlen(text), NULL, 0);
 }
 
+struct client *
+client_new(struct broker *b, const struct identity *who, enum access access)
+{
+	uint32_t place = find_place(b, access == ACCESS_OPERATE);
+	struct client *c = place != JOB_NONE ? calloc(1, sizeof(*c)) : NULL;
+
+	if (c == NULL)
+		return NULL;
+	*c = (struct client){
+		.broker = b,
+		.index = place,
+		.who = *who,
+		.access = access,
+		.may_submit = identity_may_submit(b->config, who),
+		.commands_only = identity_commands_only(b->config, who),
+		.since_ns = b->now_ns,
+		.first_job = JOB_NONE,
+		.held_head = JOB_NONE,
+		.held_tail = JOB_NONE,
+	};
+	STAILQ_INIT(&c->backlog);
+	STAILQ_INIT(&c->replies);
+	b->clients[place] = c;
+	b->client_count++;
+	return c;
+}
+
 static void
 welcome_socket(struct broker *b, int socket)
 {
@@ -415,32 +447,15 @@ welcome_socket(struct broker *b, int socket)
 			  "group (see group in pyprepd.conf) may submit");
 		return;
 	}
-	uint32_t place = find_place(b, access == ACCESS_OPERATE);
-	struct client *c = place != JOB_NONE ? calloc(1, sizeof(*c)) : NULL;
+	struct client *c = client_new(b, &who, access);
 	if (c == NULL) {
 		turn_away(fd, ERR_TOO_MANY, "too many clients are connected; try again later");
 		return;
 	}
-	*c = (struct client){
-		.broker = b,
-		.index = place,
-		.fd = take_fd(&fd),
-		.lane_ops = &lane_none,
-		.who = who,
-		.access = access,
-		.may_submit = identity_may_submit(b->config, &who),
-		.commands_only = identity_commands_only(b->config, &who),
-		.since_ns = b->now_ns,
-		.first_job = JOB_NONE,
-		.held_head = JOB_NONE,
-		.held_tail = JOB_NONE,
-	};
-	STAILQ_INIT(&c->backlog);
-	STAILQ_INIT(&c->replies);
+	c->fd = take_fd(&fd);
+	c->lane_ops = &lane_none;
 	c->readable = event_new(b->base, c->fd, EV_READ | EV_PERSIST, client_on_socket, c);
 	event_add(c->readable, NULL);
-	b->clients[place] = c;
-	b->client_count++;
 }
 
 static void
@@ -488,7 +503,7 @@ clients_open(struct broker *b)
 	b->listen_again = evtimer_new(b->base, on_listen_again, b);
 	if (b->listening == NULL || b->listen_again == NULL)
 		return -ENOMEM;
-	return event_add(b->listening, NULL) < 0 ? -ENOMEM : 0;
+	return event_add(b->listening, NULL) < 0 ? -ENOMEM : zmq_lane_open(b);
 }
 
 void
@@ -497,6 +512,7 @@ clients_close(struct broker *b)
 	for (uint32_t i = 0; i < b->config->max_clients; i++)
 		if (b->clients[i] != NULL)
 			close_client(b, b->clients[i]);
+	zmq_lane_close(b);
 	event_free(b->listening);
 	event_free(b->listen_again);
 	free(b->clients);

@@ -51,6 +51,8 @@ struct config {
 			   user pyprep, else "" */
 	char operators[OPERATORS_MAX][32]; /* user names that may do all */
 	unsigned operator_count;
+	bool zmq_lane; /* clients may come through ZeroMQ; default no */
+	uint64_t zmq_idle_ns; /* silence after which one that names no process is let go; default 60s */
 	bool drop_to_client; /* root's daemon: commands of other users run as them */
 	/* pools, in the order of the file */
 	struct pool_config pools[POOLS_MAX];

@@ -61,6 +61,12 @@ const struct config_key config_keys[] = {
 	{ DAEMON(drop_to_client), KEY_YES_NO,    0,          0,          "no",    NULL,
 	  "a daemon that runs as root runs commands of other users as them",
 	  DAEMON_AT(drop_to_client) },
+	{ DAEMON(zmq_lane),       KEY_YES_NO,    0,          0,          "no",    NULL,
+	  "clients may also come through ZeroMQ, at lane.sock in the runtime directory",
+	  DAEMON_AT(zmq_lane) },
+	{ DAEMON(zmq_idle),       KEY_DURATION,  10 * NS_PER_MS, 24 * HOUR_NS, "60s", NULL,
+	  "silence after which a ZeroMQ client that names no process is let go",
+	  DAEMON_AT(zmq_idle_ns) },
 
 	{ POOL(executor),         KEY_EXECUTOR,  0,          0,          NULL,
 	  "must be given, but for the built-in pools",

@@ -14,6 +14,7 @@
 #ifndef PYPREP_DAEMON_LANE_H
 #define PYPREP_DAEMON_LANE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,6 +50,13 @@ void lane_frames_flush(struct client *c);
 struct part;
 void lane_frames_put_long(struct broker *b, struct client *c, unsigned type,
 			  const struct part *parts);
+
+/* lane_zmq.c: nothing is loaded and nothing listens unless the configuration says so. */
+struct zmq_lane;
+int zmq_lane_open(struct broker *b);
+void zmq_lane_close(struct broker *b);
+unsigned zmq_lane_poll(struct broker *b); /* one look; how many messages came */
+bool zmq_lane_pending(struct broker *b);  /* right before sleeping */
 
 /* lane_unix.c: the socket of none, shm and unix. */
 int lane_socket_send(struct client *c, unsigned type, const void *body, const void *tail,

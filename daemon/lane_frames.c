@@ -56,7 +56,6 @@ lane_frames_flush(struct client *c)
 	}
 	if (r == -EAGAIN && !c->blocked) {
 		c->blocked = true;
-		c->broker->blocked_clients++;
 		if (c->lane_ops->listen != NULL)
 			c->lane_ops->listen(c->broker, c);
 	} else if (r < 0 && r != -EAGAIN) {

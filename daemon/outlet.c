@@ -150,7 +150,6 @@ void
 client_unblock(struct broker *b, struct client *c)
 {
 	c->blocked = false;
-	b->blocked_clients--;
 	client_ring(c);
 	if (!c->blocked && c->lane_ops->listen != NULL)
 		c->lane_ops->listen(b, c);

@@ -20,6 +20,8 @@ struct birth {
 	int broker_bell;     /* eventfd: wakes the broker */
 	/* broker */
 	int listener; /* the client socket, listening */
+	int lane_listener; /* that of the zmq lane; -1: none */
+	const char *lane_path; /* its name; NULL: none */
 	const char *state_dir;
 	int counters_memfd; /* the manager's too */
 	/* manager */

@@ -190,7 +190,7 @@ start_slot(struct slot *slot)
 	slot->generation++;
 	int r = spare_link(s, LINK_RING, &slot->link);
 	if (r == 0 && (r = spare_assign(slot)) == 0) {
-		birth.listener = -1;
+		birth.listener = birth.lane_listener = -1;
 		birth.pool = slot->pool->index;
 		birth.slot = slot->number;
 		birth.link = slot->link;

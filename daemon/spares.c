@@ -55,7 +55,7 @@ make_spare(struct supervisor *s)
 {
 	struct birth birth = s->birth;
 
-	birth.listener = -1;
+	birth.listener = birth.lane_listener = -1;
 	birth.link = (struct link_fds)LINK_NO_FDS;
 	pid_t pid = spawn(ROLE_SPARE, &birth, &s->spare_control);
 	if (pid < 0)

@@ -454,6 +454,23 @@ open_events(struct supervisor *s)
 	return 0;
 }
 
+/* The socket is made here, so that its name and those who wait at it outlive a broker. */
+static int
+open_zmq_lane(struct supervisor *s)
+{
+	/* The mode alone decides who gets in: through ZeroMQ everybody is the daemon's own user. */
+	static const struct config own = { .socket_mode = 0600 };
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/lane.sock", s->runtime_dir);
+	int fd = notify_bind(&own, path, SOCK_STREAM);
+	if (fd < 0)
+		return fd;
+	s->birth.lane_listener = fd;
+	s->birth.lane_path = path;
+	return 0;
+}
+
 static int
 open_all(struct supervisor *s, const char *socket_path)
 {
@@ -472,7 +489,9 @@ open_all(struct supervisor *s, const char *socket_path)
 	if (r < 0)
 		return r;
 	s->birth.listener = notify_listener(s->config, socket_path);
-	return s->birth.listener < 0 ? s->birth.listener : 0;
+	if (s->birth.listener < 0)
+		return s->birth.listener;
+	return s->config->zmq_lane ? open_zmq_lane(s) : 0;
 }
 
 static void
@@ -489,6 +508,8 @@ close_all(struct supervisor *s)
 	segment_unmap(s->board, sizeof(struct board));
 	close(s->birth.broker_bell);
 	close(s->birth.listener);
+	if (s->birth.lane_listener >= 0)
+		close(s->birth.lane_listener);
 }
 
 /* Nothing of ours may outlive us: commands' descendants that nobody reaped yet. */
@@ -517,6 +538,7 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 	s->broker_control = -1;
 	s->birth = (struct birth){ .config = config,
 				   .state_dir = state_dir,
+				   .lane_listener = -1,
 				   .counters_memfd = -1,
 				   .manager_listener = -1,
 				   .store_memfd = -1 };
@@ -540,6 +562,8 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 	reap_the_rest(s);
 	if (!given)
 		unlink(socket_path); /* while the lock is still ours */
+	if (s->birth.lane_path != NULL)
+		unlink(s->birth.lane_path);
 	close_all(s);
 	log_info("stopped");
 	return s->exit_status;

@@ -146,6 +146,10 @@ set_limits(struct zmq_end *e, const struct zmq_limits *limits)
 	    lib.setsockopt(e->socket, ZMQ_MAXMSGSIZE, &limits->message_bytes,
 			   sizeof(limits->message_bytes)) < 0)
 		r = -errno;
+	if (r == 0 && limits->mandatory)
+		r = set_int(e, ZMQ_ROUTER_MANDATORY, 1);
+	if (r == 0 && limits->linger_ms > 0)
+		r = set_int(e, ZMQ_LINGER, limits->linger_ms);
 	return r;
 }
 

@@ -48,9 +48,11 @@ struct zmq_limits {
 	int messages_in,
 		messages_out;  /* queued, per peer; beyond it a ROUTER drops, others -EAGAIN */
 	int64_t message_bytes; /* a longer message ends its connection */
+	bool mandatory; /* a ROUTER says -EAGAIN, and -EHOSTUNREACH for one that is gone */
+	int linger_ms;  /* what is unsent at zmq_end_close() may take so long; 0: it is dropped */
 };
 
-/* A socket of this process's context.  Nothing unsent outlives it.  The caller owns *ret and ends
+/* A socket of this process's context.  Nothing unsent outlives it, unless linger_ms lets it.  The caller owns *ret and ends
  * it with zmq_end_close().  -ELIBACC, -EMFILE. */
 int zmq_end_open(enum zmq_kind kind, const struct zmq_limits *limits, struct zmq_end **ret);
 void zmq_end_close(struct zmq_end *e); /* NULL is fine */
@@ -73,7 +75,7 @@ short zmq_end_events(struct zmq_end *e);
 int zmq_end_wait(struct zmq_end *e, short events, int timeout_ms);
 
 /* Send `count` parts as one message; they are copied.  -EAGAIN: the queue is full, or nobody is
- * connected.  A ROUTER drops what is for a client that is gone: 0. */
+ * connected.  A ROUTER drops what is for a client that is gone: 0 (-EHOSTUNREACH: mandatory). */
 int zmq_end_send(struct zmq_end *e, const struct iovec *parts, unsigned count);
 
 #define ZMQ_PARTS_MAX 4

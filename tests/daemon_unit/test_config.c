@@ -64,6 +64,8 @@ Test(config, defaults_are_those_of_the_page)
 	cr_assert_eq(config.max_client_jobs, 1048576u);
 	cr_assert_eq(config.operator_count, 0u);
 	cr_assert_not(config.drop_to_client);
+	cr_assert_not(config.zmq_lane);
+	cr_assert_eq(config.zmq_idle_ns, UINT64_C(60000000000));
 	cr_assert_eq(config.socket_mode, config.group[0] ? 0660u : 0600u);
 	cr_assert_eq(config.pool_count, 4u);
 	cr_assert_eq(pool("cpu")->workers, cpus < WORKERS_MAX ? cpus : WORKERS_MAX);
