@@ -144,7 +144,7 @@ start(struct supervisor *s)
 	struct minder *n = &s->minder;
 	struct birth birth = s->birth;
 
-	birth.listener = -1;
+	birth.listener = birth.lane_listener = -1;
 	birth.link = (struct link_fds)LINK_NO_FDS;
 	n->started_ns = clock_now();
 	int r = make_store(n);
