@@ -30,12 +30,15 @@
  *            rate_per_s seconds (send_bytes(), or send(), which pickles)
  *          mode=rate: the same, one way -> rate_per_s seconds messages bytes cpu_seconds
  *          mode=eof: -> eof (bool) waited_s: the other side is killed while we wait
- * shm      mode=work: bytes[8388608] rounds[20] touch[0] -> whole_seconds (create, fill, sum)
- *create_ns attach_ns (medians, to the first byte read; with touch=1 one of every page) fill_seconds
- *sum_seconds sum elements by ("numpy" or "memoryview") mode=attach: name= offset[0] value[7]
- *tracked[0] -> size before after first: opens a segment that somebody else made, changes one byte,
- *closes.  tracked=1 leaves it to Python's resource tracker, which unlinks it at the end mode=lost:
- *adds[200000] processes[2] -> expected without_lock with_lock lost seconds (without) locked_seconds
+ * shm      mode=work: bytes[8388608] rounds[20] touch[0] -> whole_seconds (create, fill,
+ *            sum) create_ns attach_ns (medians, to the first byte read; with touch=1 one
+ *            of every page) fill_seconds sum_seconds sum elements by ("numpy" or
+ *            "memoryview")
+ *          mode=attach: name= offset[0] value[7] tracked[0] -> size before after first:
+ *            opens a segment that somebody else made, changes one byte, closes.  tracked=1
+ *            leaves it to Python's resource tracker, which unlinks it at the end
+ *          mode=lost: adds[200000] processes[2] -> expected without_lock with_lock lost
+ *            seconds (without) locked_seconds
  * value    adds[100000] processes[2] -> expected without_lock with_lock lost seconds
  *            locked_seconds rate_per_s (locked)
  * manager  adds[1000] processes[1] lock[1] -> expected value exact rate_per_s seconds
