@@ -62,12 +62,12 @@ F(sort)(const T *from, T *to, uint64_t count)
 
 	if (keys == NULL)
 		return -ENOMEM;
-	U *a = keys, *b = keys + count;
+	U *a = keys, *b = keys + count, any = F(key)(from[0]);
 	for (uint64_t i = 0; i < count; i++)
 		a[i] = F(key)(from[i]);
 	F(count_digits)(a, count, digits);
 	for (unsigned d = 0; d < sizeof(U); d++) {
-		if (F(digit_is_one)(digits[d], a[0], d, count))
+		if (F(digit_is_one)(digits[d], any, d, count))
 			continue;
 		uint64_t place = 0;
 		for (unsigned v = 0; v < 256; v++) {
