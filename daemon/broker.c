@@ -277,6 +277,7 @@ open_pools(struct broker *b)
 		p->config = &b->config->pools[i];
 		p->index = i;
 		p->wanted = p->config->workers;
+		p->link = p->config->link;
 		snprintf(p->executor_name, sizeof(p->executor_name), "%s",
 			 p->config->executor->name);
 		pool_queues_init(p);
@@ -342,7 +343,7 @@ close_all(struct broker *b)
 		for (unsigned slot = 0; slot < b->pools[i].crew_count; slot++) {
 			struct crew *w = b->pools[i].crew[slot];
 			if (w != NULL && w->up)
-				link_broker_detach(&w->link);
+				crew_let_go(w);
 			free(w);
 		}
 	}

@@ -94,7 +94,8 @@ TAILQ_HEAD(client_list, client);
 
 #define ORPHAN (JOB_NONE - 1) /* in tickets: a job of an earlier broker */
 
-struct crew {          /* one worker */
+struct crew { /* one worker */
+	struct broker *broker;
 	bool up;       /* there is a process and a link */
 	bool retiring; /* gets no more jobs; goes when it is idle */
 	bool touched;  /* got something in this turn: to be woken */
@@ -107,6 +108,7 @@ struct crew {          /* one worker */
 	uint32_t pid, generation, restarts;
 	uint32_t outstanding; /* tickets out */
 	uint64_t estimate_ns; /* of them */
+	uint32_t orphans;     /* ... of which are of an earlier broker */
 	uint32_t stopping;    /* ... of which are to end: JOB_STOPPING, or of an earlier broker */
 	uint64_t stop_by_ns;  /* to be killed then, unless they have ended; 0: not */
 	uint64_t jobs;        /* ended here */
@@ -116,6 +118,7 @@ struct crew {          /* one worker */
 	uint64_t since_ns; /* when this broker got to know it */
 	uint64_t link_inode;
 	struct link_broker link;
+	struct event *news[2];          /* of its link's descriptors; NULL: its way has none */
 	uint32_t tickets[LINK_TICKETS]; /* job of each ticket, or JOB_NONE, ORPHAN */
 };
 
@@ -126,7 +129,8 @@ struct level {
 struct pool {
 	const struct pool_config *config;
 	unsigned index;
-	unsigned wanted; /* workers */
+	unsigned wanted;    /* workers */
+	enum link_way link; /* of the worker that came last */
 	enum pool_state state;
 	bool known; /* the supervisor has told how it is */
 	uint64_t queued, running;
@@ -285,6 +289,7 @@ struct crew *crew_of(struct broker *b, const struct job *job);
 /* crew.c */
 /* Takes bell and ends over, on success. */
 int crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds *fds);
+void crew_let_go(struct crew *w); /* end its link */
 void crew_down(struct broker *b, const struct worker_down_body *down);
 void crew_retire(struct broker *b, struct crew *w);
 void crew_kill(struct broker *b, struct crew *w);

@@ -80,6 +80,9 @@ const struct config_key config_keys[] = {
 	  "by executor",
 	  "jobs at once in each worker",
 	  POOL_AT(concurrency) },
+	{ POOL(link),             KEY_LINK,      0,          0,          "ring",  NULL,
+	  "how jobs travel to its workers and results back",
+	  POOL_AT(link) },
 	{ POOL(grace),            KEY_DURATION,  0,          HOUR_NS,    "2s",    NULL,
 	  "from SIGTERM to SIGKILL when a command is ended",
 	  POOL_AT(grace_ns) },
@@ -291,6 +294,12 @@ parse_executor(const char *text, const struct executor **field)
 }
 
 static int
+parse_link(const char *text, enum link_way *field)
+{
+	return link_way_by_name(text, field) ? 0 : -EINVAL;
+}
+
+static int
 parse_yes_no(const char *text, bool *field)
 {
 	if (strcasecmp(text, "yes") != 0 && strcasecmp(text, "no") != 0)
@@ -299,17 +308,28 @@ parse_yes_no(const char *text, bool *field)
 	return 0;
 }
 
-/* "; did you mean "process"?" after the words of an executor that is not one. */
-static void
-suggest_executor(const char *text, char *expected, size_t size)
+/* The names that a value of one of the types with names can have; how many. */
+#define NAMES_MAX 16
+static size_t
+names_of(enum key_type type, const char **names)
 {
-	const char *names[16];
-	size_t count = 0, used = strlen(expected);
+	size_t count = 0;
 
-	while (count < executor_count && count < sizeof(names) / sizeof(names[0])) {
-		names[count] = executors[count].name;
-		count++;
-	}
+	if (type == KEY_EXECUTOR)
+		for (; count < executor_count && count < NAMES_MAX; count++)
+			names[count] = executors[count].name;
+	else if (type == KEY_LINK)
+		for (; count < LINK_WAY_COUNT && count < NAMES_MAX; count++)
+			names[count] = link_rows[count].name;
+	return count;
+}
+
+/* "; did you mean "process"?" after the words of a name that is not one. */
+static void
+suggest_name(enum key_type type, const char *text, char *expected, size_t size)
+{
+	const char *names[NAMES_MAX];
+	size_t count = names_of(type, names), used = strlen(expected);
 	const char *near = nearest_name(text, names, count);
 	if (near)
 		snprintf(expected + used, size - used, "; did you mean \"%s\"?", near);
@@ -335,13 +355,15 @@ key_parse(const struct config_key *key, const char *text, void *base, char *expe
 	case KEY_EXECUTOR:
 		r = parse_executor(text, field);
 		break;
+	case KEY_LINK:
+		r = parse_link(text, field);
+		break;
 	default:
 		r = parse_number(key, text, field);
 	}
 	if (r < 0) {
 		key_expected(key, expected, expected_size);
-		if (key->type == KEY_EXECUTOR)
-			suggest_executor(text, expected, expected_size);
+		suggest_name(key->type, text, expected, expected_size);
 	}
 	return r;
 }
@@ -379,6 +401,9 @@ key_print(const struct config_key *key, const void *base, char *buffer, size_t s
 	case KEY_EXECUTOR:
 		snprintf(buffer, size, "%s", (*(const struct executor *const *)field)->name);
 		break;
+	case KEY_LINK:
+		snprintf(buffer, size, "%s", link_rows[*(const enum link_way *)field].name);
+		break;
 	case KEY_COUNT:
 	case KEY_MODE:
 		print_number(key, *(const unsigned *)field, buffer, size);
@@ -405,7 +430,8 @@ void
 key_expected(const struct config_key *key, char *buffer, size_t size)
 {
 	char range[80];
-	size_t used = 0;
+	const char *names[NAMES_MAX];
+	size_t used = 0, count;
 
 	key_range(key, range, sizeof(range));
 	switch (key->type) {
@@ -431,9 +457,11 @@ key_expected(const struct config_key *key, char *buffer, size_t size)
 		snprintf(buffer, size, "yes or no");
 		break;
 	case KEY_EXECUTOR:
-		for (unsigned i = 0; i < executor_count && used < size; i++)
+	case KEY_LINK:
+		count = names_of(key->type, names);
+		for (size_t i = 0; i < count && used < size; i++)
 			used += (size_t)snprintf(buffer + used, size - used, "%s%s",
-						 i == 0 ? "one of " : ", ", executors[i].name);
+						 i == 0 ? "one of " : ", ", names[i]);
 		break;
 	default:
 		snprintf(buffer, size, "a number from %s", range);

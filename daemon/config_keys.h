@@ -23,6 +23,7 @@ enum key_type {
 	KEY_OPERATORS, /* the operators of struct config; may go on over several lines */
 	KEY_YES_NO,    /* bool */
 	KEY_EXECUTOR,  /* const struct executor * */
+	KEY_LINK,      /* enum link_way */
 };
 
 struct config_key {

@@ -5,6 +5,7 @@
  * it had started (charged with the death), then what it never started (back to the queue).
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,11 @@
 #include <sys/wait.h>
 
 #include "daemon/broker.h"
+#include "daemon/log.h"
 #include "ipc/clock.h"
 #include "shm/segment.h"
+
+#define COMING_NS (100 * NS_PER_MS) /* for a result that a dead worker has sent to arrive */
 
 /* Jobs of an earlier broker: what it had not started is nobody's, what it runs goes on. */
 static void
@@ -28,6 +32,7 @@ adopt(struct broker *b, struct crew *w)
 		if (state == TICKET_READY && link_reclaim(&w->link, t))
 			continue;
 		w->tickets[t] = ORPHAN;
+		w->orphans++;
 		crew_took(b, w);
 		w->stopping++;
 		running = true;
@@ -40,6 +45,60 @@ adopt(struct broker *b, struct crew *w)
 	}
 	link_wake(&w->link);
 }
+
+/* ---- what a link's own descriptors tell ---- */
+
+static void
+on_results(evutil_socket_t fd, short what, void *context)
+{
+	struct crew *w = context;
+
+	(void)fd;
+	(void)what;
+	if (w->outstanding > 0)
+		(void)link_has_result(&w->link); /* read in the turn that follows */
+	else
+		(void)crew_drain(w->broker, w, UINT32_MAX);
+}
+
+/* Room, or the worker has connected: jobs are handed out in the turn that follows. */
+static void
+on_room(evutil_socket_t fd, short what, void *context)
+{
+	struct crew *w = context;
+
+	(void)fd;
+	(void)what;
+	(void)link_has_request_room(&w->link);
+}
+
+static void
+watch_link(struct broker *b, struct crew *w)
+{
+	int fds[2] = { link_result_fd(&w->link), link_request_room_fd(&w->link) };
+	event_callback_fn handlers[2] = { on_results, on_room };
+
+	for (int i = 0; i < 2; i++) {
+		if (fds[i] < 0)
+			continue;
+		w->news[i] = event_new(b->base, fds[i], EV_READ | EV_PERSIST, handlers[i], w);
+		if (w->news[i] == NULL || event_add(w->news[i], NULL) < 0)
+			log_error("worker %s/%u: out of memory to watch its link",
+				  b->pools[w->pool].config->name, w->slot);
+	}
+}
+
+void
+crew_let_go(struct crew *w)
+{
+	for (int i = 0; i < 2; i++)
+		if (w->news[i] != NULL)
+			event_free(w->news[i]);
+	w->news[0] = w->news[1] = NULL;
+	link_broker_detach(&w->link);
+}
+
+/* ---- up ---- */
 
 int
 crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds *fds)
@@ -59,6 +118,7 @@ crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds
 		return -EEXIST; /* the death of the last one is told first */
 	}
 	*w = (struct crew){
+		.broker = b,
 		.pool = up->pool,
 		.slot = up->slot,
 		.pid = up->pid,
@@ -74,6 +134,8 @@ crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds
 	int r = link_broker_attach(&w->link, fds);
 	if (r < 0)
 		return r;
+	watch_link(b, w);
+	p->link = (enum link_way)w->link.shared->way;
 	w->up = true;
 	b->unready++;
 	w->retiring = w->slot >= p->wanted;
@@ -105,6 +167,9 @@ charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culpr
 	int value = WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
 
 	death_text(text, sizeof(text), w, status);
+	if (ticket_state(&w->link.shared->tickets[ticket]) == TICKET_DONE)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text),
+			 "; the job had ended, but its result was lost with the link");
 	crew_settle(b, w, ticket);
 	if (job->array != NULL) {
 		array_range_lost(b, w, index, ticket, text);
@@ -134,6 +199,31 @@ has_stopping(struct broker *b, const struct crew *w)
 	return false;
 }
 
+/* Is a ticket done whose result has not come? */
+static bool
+lacks_result(const struct crew *w)
+{
+	for (uint32_t t = 0; w->outstanding > 0 && t < LINK_TICKETS; t++)
+		if (w->tickets[t] != JOB_NONE &&
+		    ticket_state(&w->link.shared->tickets[t]) == TICKET_DONE)
+			return true;
+	return false;
+}
+
+/* What it had published.  Over some ways that may still be coming, or never come. */
+static void
+drain_dead(struct broker *b, struct crew *w)
+{
+	uint64_t end_ns = clock_now() + COMING_NS;
+
+	crew_drain(b, w, UINT32_MAX);
+	while (link_rows[w->link.shared->way].loses && lacks_result(w) && clock_now() < end_ns) {
+		struct pollfd p = { .fd = link_result_fd(&w->link), .events = POLLIN };
+		poll(&p, 1, 1);
+		crew_drain(b, w, UINT32_MAX);
+	}
+}
+
 void
 crew_down(struct broker *b, const struct worker_down_body *down)
 {
@@ -144,7 +234,7 @@ crew_down(struct broker *b, const struct worker_down_body *down)
 		return;
 
 	/* What it had finished first, then what died with it, then what it never started. */
-	crew_drain(b, w, UINT32_MAX);
+	drain_dead(b, w);
 	bool culprit_known = has_stopping(b, w);
 	for (uint32_t t = 0; w->outstanding > 0 && t < LINK_TICKETS; t++) {
 		if (w->tickets[t] == JOB_NONE ||
@@ -156,7 +246,7 @@ crew_down(struct broker *b, const struct worker_down_body *down)
 			charge(b, w, t, down->status, culprit_known);
 	}
 	crew_take_back(b, w);
-	link_broker_detach(&w->link);
+	crew_let_go(w);
 	b->unready -= !w->seen_ready;
 	w->up = w->leaving = w->retiring = false;
 }

@@ -228,6 +228,7 @@ crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
 		TAILQ_REMOVE(&b->busy, w, busy_link);
 	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);
 	uint64_t estimate = job == NULL ? 0 : estimate_of(p, job);
+	w->orphans -= job == NULL;
 	w->estimate_ns =
 		w->outstanding == 0 || estimate > w->estimate_ns ? 0 : w->estimate_ns - estimate;
 	/* What had to end has ended: the others on this worker are left in peace. */
@@ -321,6 +322,20 @@ crew_drain(struct broker *b, struct crew *w, unsigned most)
 	return n;
 }
 
+/* An orphan is over when its ticket says so: the broker that waited for its result may have
+ * taken it from the link before it died. */
+static void
+settle_orphans(struct broker *b, struct crew *w)
+{
+	for (uint32_t t = 0; w->orphans > 0 && t < LINK_TICKETS; t++) {
+		if (w->tickets[t] != ORPHAN ||
+		    ticket_state(&w->link.shared->tickets[t]) != TICKET_DONE)
+			continue;
+		crew_settle(b, w, t);
+		link_free_ticket(&w->link, t);
+	}
+}
+
 unsigned
 dispatch_results(struct broker *b)
 {
@@ -332,6 +347,8 @@ dispatch_results(struct broker *b)
 		unsigned got = crew_drain(b, w, RESULTS_A_TURN);
 		if (got > 0)
 			b->pools[w->pool].turn++;
+		else if (w->orphans > 0)
+			settle_orphans(b, w);
 		if (w->retiring && w->outstanding == 0)
 			crew_retire(b, w);
 		n += got;

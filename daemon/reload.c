@@ -1,7 +1,8 @@
 /*
  * reload.c - read the configuration again and apply what can change while jobs run.
  *
- * Live: a pool's size; for workers started from now on also grace, output_cap, address_space;
+ * Live: a pool's size; for workers started from now on also link, grace, output_cap,
+ * address_space;
  * restart_max and restart_window; drain_deadline.  The rest is named and waits for a
  * restart.  A configuration that does not load changes nothing.
  */
@@ -47,12 +48,13 @@ apply_pool(struct pool_slots *p, const struct pool_config *new, struct changes *
 		     "daemon",
 		     old->name);
 	if (new->grace_ns != old->grace_ns || new->output_cap != old->output_cap ||
-	    new->address_space != old->address_space)
+	    new->address_space != old->address_space || new->link != old->link)
 		note(c,
-		     "pool %s: grace, output_cap and address_space hold for workers started "
+		     "pool %s: link, grace, output_cap and address_space hold for workers started "
 		     "from now on",
 		     old->name);
 	old->grace_ns = new->grace_ns;
+	old->link = new->link;
 	old->output_cap = new->output_cap;
 	old->address_space = new->address_space;
 	old->restart_max = new->restart_max;

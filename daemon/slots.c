@@ -188,7 +188,7 @@ start_slot(struct slot *slot)
 	slot->started_ns = clock_now();
 	slot->ordered = false;
 	slot->generation++;
-	int r = spare_link(s, LINK_RING, &slot->link);
+	int r = spare_link(s, slot->pool->config->link, &slot->link);
 	if (r == 0 && (r = spare_assign(slot)) == 0) {
 		birth.listener = birth.lane_listener = -1;
 		birth.pool = slot->pool->index;

@@ -477,6 +477,7 @@ open_all(struct supervisor *s, const char *socket_path)
 	int r = make_board(&s->board);
 	if (r < 0)
 		return r;
+	link_sweep(s->runtime_dir);
 	s->birth.board = s->board;
 	s->birth.broker_bell = bell_create();
 	if (s->birth.broker_bell < 0)

@@ -16,6 +16,7 @@
 #include "daemon/roles.h"
 #include "daemon/title.h"
 #include "ipc/message.h"
+#include "ipc/zmq.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
@@ -62,7 +63,7 @@ worker_main(const struct birth *birth)
 		r = say_ready(birth->control);
 	if (r < 0) {
 		log_error("cannot start: %s; the supervisor decides whether to try again",
-			  strerror(-r));
+			  r == -ELIBACC ? zmq_problem() : strerror(-r));
 		return EXIT_FAILURE;
 	}
 	close(birth->link.memfd);

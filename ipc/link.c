@@ -9,6 +9,8 @@
 
 #include "ipc/clock.h"
 
+#define LAST_WORDS_NS NS_PER_S /* what is published must not die with us */
+
 _Static_assert(LINK_TICKETS <= 1u << TICKET_INDEX_BITS, "a ticket's name holds its index");
 
 static uint64_t
@@ -32,9 +34,22 @@ link_worker_attach(struct link_worker *l, struct link_shared *shared, struct boa
 	return link_rows[shared->way].open(shared, fds, false, &l->requests, &l->results);
 }
 
+static bool
+has_unread(const struct link_worker *l)
+{
+	for (uint32_t i = 0; i < LINK_TICKETS; i++)
+		if (ticket_state(&l->shared->tickets[i]) == TICKET_DONE)
+			return true;
+	return false;
+}
+
 void
 link_worker_detach(struct link_worker *l)
 {
+	uint64_t end_ns = clock_now() + LAST_WORDS_NS;
+
+	while (link_rows[l->shared->way].loses && has_unread(l) && clock_now() < end_ns)
+		poll(NULL, 0, 1);
 	stage_close(&l->requests);
 	stage_close(&l->results);
 }

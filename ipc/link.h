@@ -129,6 +129,9 @@ void link_fds_from(struct link_fds *ret, bool broker, const int *fds, int count)
 /* Close what is there, remove what was bound, and set all to -1. */
 void link_discard(struct link_fds *fds);
 
+/* Remove what a killed supervisor left in `directory`. */
+void link_sweep(const char *directory);
+
 /* Map a link's segment, whatever its way.  0 or -errno; unmap with link_unmap(). */
 int link_map(int memfd, struct link_shared **ret);
 void link_unmap(struct link_shared *shared);
@@ -148,7 +151,7 @@ struct link_worker {
 int link_worker_attach(struct link_worker *l, struct link_shared *shared, struct board *board,
 		       const struct link_fds *fds, int broker_bell);
 
-/* Let go at an orderly end: what was published still gets there. */
+/* Let go at an orderly end: what was published still gets there, if there is a broker. */
 void link_worker_detach(struct link_worker *l);
 
 /* Say ready: from now on the broker sends jobs. */
@@ -253,6 +256,25 @@ int link_send_stop(struct link_broker *l, uint32_t index, enum job_cause reason)
 
 /* Ring the worker if it sleeps. */
 void link_wake(struct link_broker *l);
+
+/* Descriptors to watch for reading beside the broker's bell: news of results, and of room or the
+ * worker's connection; -1: none.  They stay readable until one has looked, by link_result(),
+ * link_has_request_room(). */
+static inline int
+link_result_fd(const struct link_broker *l)
+{
+	return l->results.fd;
+}
+static inline int
+link_request_room_fd(const struct link_broker *l)
+{
+	return l->requests.fd;
+}
+static inline bool
+link_has_request_room(struct link_broker *l)
+{
+	return end_has_room(&l->requests, 0);
+}
 
 /* The next record of the results, or NULL.  Valid until link_result_release(), which must
  * follow before the next call. */

@@ -25,7 +25,7 @@
 #define LINK_BODY_MAX      (LINK_RESULT_BYTES / 2 - 32) /* ring_body_max() of both */
 #define LINK_ADDRESS_MAX   100
 
-enum link_way { LINK_RING, LINK_WAY_COUNT };
+enum link_way { LINK_RING, LINK_PIPE, LINK_ZMQ, LINK_WAY_COUNT };
 
 struct link_end;
 
@@ -118,6 +118,8 @@ struct link_row {
 	/* Supervisor: make the descriptors beside memfd and bell; `address` is to be filled by
 	 * ways that bind sockets in `directory`.  NULL: there is nothing to make. */
 	int (*make)(struct link_fds *fds, const char *directory, char *address);
+	/* Supervisor: remove what was bound; the descriptors are closed after.  NULL: nothing. */
+	void (*discard)(struct link_fds *fds);
 	/* Attach one side; takes the side's descriptors over on success. */
 	int (*open)(struct link_shared *shared, const struct link_fds *fds, bool broker,
 		    struct link_end *requests, struct link_end *results);
@@ -131,5 +133,14 @@ bool link_way_by_name(const char *name, enum link_way *ret);
 size_t link_ring_footprint(void);
 int link_ring_open(struct link_shared *shared, const struct link_fds *fds, bool broker,
 		   struct link_end *requests, struct link_end *results);
+size_t link_pipe_footprint(void);
+int link_pipe_make(struct link_fds *fds, const char *directory, char *address);
+int link_pipe_open(struct link_shared *shared, const struct link_fds *fds, bool broker,
+		   struct link_end *requests, struct link_end *results);
+size_t link_zmq_footprint(void);
+int link_zmq_make(struct link_fds *fds, const char *directory, char *address);
+void link_zmq_discard(struct link_fds *fds);
+int link_zmq_open(struct link_shared *shared, const struct link_fds *fds, bool broker,
+		  struct link_end *requests, struct link_end *results);
 
 #endif

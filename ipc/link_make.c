@@ -11,6 +11,18 @@ const struct link_row link_rows[LINK_WAY_COUNT] = {
 			.help = "two rings in shared memory, records in place",
 			.footprint = link_ring_footprint,
 			.open = link_ring_open },
+	[LINK_PIPE] = { .name = "pipe",
+			.help = "a socket pair, each record one packet",
+			.footprint = link_pipe_footprint,
+			.make = link_pipe_make,
+			.open = link_pipe_open },
+	[LINK_ZMQ] = { .name = "zmq",
+		       .help = "two pairs of ZeroMQ sockets",
+		       .loses = true,
+		       .footprint = link_zmq_footprint,
+		       .make = link_zmq_make,
+		       .discard = link_zmq_discard,
+		       .open = link_zmq_open },
 };
 
 bool
@@ -81,6 +93,9 @@ drop(int *fd)
 void
 link_discard(struct link_fds *fds)
 {
+	for (unsigned i = 0; i < LINK_WAY_COUNT; i++)
+		if (link_rows[i].discard != NULL)
+			link_rows[i].discard(fds);
 	drop(&fds->memfd);
 	drop(&fds->bell);
 	for (int i = 0; i < 2; i++) {
