@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/link.h"
+
 #define READY_MS 15000
 #define STOP_MS  10000
 
@@ -36,6 +38,32 @@ give_up(const struct test_daemon *d, const char *format, ...)
 
 /* ---- the daemon ---- */
 
+#define BUILT_IN_POOLS                                                          \
+	"[pool \"cpu\"]\nexecutor = process\n[pool \"io\"]\nexecutor = event\n" \
+	"[pool \"threads\"]\nexecutor = thread\n[pool \"shell\"]\nexecutor = command\n"
+
+/* `config` (NULL: none) with the link under test in each of its pools; to be freed. */
+static char *
+with_link(const char *config)
+{
+	if (test_link_is("ring"))
+		return config != NULL ? strdup(config) : NULL;
+	if (config == NULL)
+		config = BUILT_IN_POOLS;
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	for (const char *end; *config != '\0'; config = end) {
+		end = strchr(config, '\n');
+		end = end != NULL ? end + 1 : config + strlen(config);
+		fwrite(config, 1, (size_t)(end - config), out);
+		if (strncmp(config, "[pool ", 6) == 0)
+			fprintf(out, "link = %s\n", test_link());
+	}
+	fclose(out);
+	return text;
+}
+
 void
 daemon_prepare(struct test_daemon *d, const char *config)
 {
@@ -49,8 +77,10 @@ daemon_prepare(struct test_daemon *d, const char *config)
 	mkdir(state, 0700);
 	setenv("PYPREP_RUNTIME_DIR", d->runtime, 1);
 	setenv("PYPREP_STATE_DIR", state, 1);
-	if (config != NULL)
-		test_write_file(d->root, "pyprepd.conf", config, d->config, sizeof(d->config));
+	char *linked = with_link(config);
+	if (linked != NULL)
+		test_write_file(d->root, "pyprepd.conf", linked, d->config, sizeof(d->config));
+	free(linked);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 

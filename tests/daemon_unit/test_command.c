@@ -21,6 +21,7 @@
 #include "daemon/executors/tree.h"
 #include "ipc/clock.h"
 #include "ipc/link.h"
+#include "tests/link.h"
 
 #define OUTPUT_MAX (256u * 1024)
 #define PATIENCE   (10 * NS_PER_S)
@@ -66,7 +67,9 @@ start_worker(void)
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	cr_assert_neq(board, MAP_FAILED);
-	cr_assert_eq(link_create(LINK_RING, "/nowhere", &fds), 0);
+	enum link_way way;
+	cr_assert(link_way_by_name(test_link(), &way));
+	cr_assert_eq(link_create(way, test_directory(), &fds), 0);
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	broker_bell = bell_create();
 	cr_assert_eq(link_broker_attach(&broker, &fds), 0);
@@ -76,8 +79,10 @@ start_worker(void)
 		worker_process(&fds, pair[1]);
 	}
 	close(pair[1]);
-	fds.bell = -1; /* the broker's now */
-	link_discard(&fds);
+	for (int i = 0; i < 2; i++) /* the worker's; the broker took its own over */
+		if (fds.worker[i] >= 0)
+			close(fds.worker[i]);
+	close(fds.memfd);
 	control = pair[0];
 }
 
