@@ -33,7 +33,7 @@ struct array_job {
 	int64_t low, high;
 	int64_t next; /* first item not handed out */
 	uint64_t items_failed;
-	uint64_t item_ps;   /* measured picoseconds of an item; 0: not yet */
+	uint64_t item_ps; /* measured picoseconds of an item; 0: not yet */
 	struct outcome sum; /* over the ranges */
 	char message[200];
 	struct range *ranges; /* handed out, not ended */
@@ -278,7 +278,8 @@ array_range_back(struct broker *b, struct crew *w, uint32_t index, uint32_t tick
 }
 
 void
-array_range_lost(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket, const char *why)
+array_range_lost(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket,
+		 const char *why)
 {
 	struct array_job *a = job_at(&b->jobs, index)->array;
 	struct range *range = find_range(a, w, ticket);

@@ -27,28 +27,27 @@
 struct pool_config {
 	char name[POOL_NAME_MAX + 1];
 	const struct executor *executor;
-	unsigned workers;       /* 1 .. WORKERS_MAX; default by executor */
-	unsigned concurrency;   /* jobs at once per worker; default by executor */
-	uint64_t grace_ns;      /* TERM .. KILL of a command; default 2s */
-	uint64_t output_cap;    /* bytes of stdout and of stderr kept per job; default 1 MiB */
+	unsigned workers; /* 1 .. WORKERS_MAX; default by executor */
+	unsigned concurrency; /* jobs at once per worker; default by executor */
+	uint64_t grace_ns; /* TERM .. KILL of a command; default 2s */
+	uint64_t output_cap; /* bytes of stdout and of stderr kept per job; default 1 MiB */
 	uint64_t address_space; /* RLIMIT_AS of the worker, bytes; 0: none */
-	enum link_way link;     /* how records travel to its workers; default ring */
-	bool bind; /* executor process: a CPU for each worker, while there are enough; default yes
-		    */
-	unsigned restart_max;       /* deaths without progress ... default 5 */
+	enum link_way link; /* how records travel to its workers; default ring */
+	bool bind; /* executor process: a CPU for each worker, while there are enough; default yes */
+	unsigned restart_max; /* deaths without progress ... default 5 */
 	uint64_t restart_window_ns; /* ... within this, and the pool has failed; default 10s */
 };
 
 struct config {
 	/* [daemon] */
 	uint64_t drain_deadline_ns; /* SIGTERM: how long running jobs may go on; default 30s */
-	uint64_t orphan_grace_ns;   /* running jobs of a lost broker, before their worker is
-				       killed; default 30s */
-	unsigned max_clients;       /* default 256 */
-	uint64_t max_jobs;          /* in the table; default 1200000 */
-	uint64_t max_job_bytes;     /* parameters in the table; default 512 MiB */
-	uint64_t max_client_jobs;   /* of one client; default 1048576 */
-	unsigned socket_mode;       /* default 0660 with a group, else 0600 */
+	uint64_t orphan_grace_ns; /* running jobs of a lost broker, before their worker is
+				     killed; default 30s */
+	unsigned max_clients; /* default 256 */
+	uint64_t max_jobs; /* in the table; default 1200000 */
+	uint64_t max_job_bytes; /* parameters in the table; default 512 MiB */
+	uint64_t max_client_jobs; /* of one client; default 1048576 */
+	unsigned socket_mode; /* default 0660 with a group, else 0600 */
 	char group[64]; /* its members may submit; default "pyprep" when the daemon runs as
 			   user pyprep, else "" */
 	char operators[OPERATORS_MAX][32]; /* user names that may do all */

@@ -28,13 +28,12 @@ struct worker {
 struct executor {
 	const char *name; /* as in the config: executor = name */
 	const char *help;
-	unsigned classes;     /* 1u << KIND_CPU | ...: the classes it can run */
-	unsigned workers;     /* default number of workers; 0: one per usable CPU */
+	unsigned classes; /* 1u << KIND_CPU | ...: the classes it can run */
+	unsigned workers; /* default number of workers; 0: one per usable CPU */
 	unsigned concurrency; /* default jobs at once per worker; 0: one per usable CPU */
 	unsigned concurrency_max;
 	bool shares_fate; /* many jobs in one process: its death is charged to all of them */
-	bool one_cpu;     /* one job at a time: a worker may be bound to a CPU, and have a short job
-			     ahead */
+	bool one_cpu; /* one job at a time: a worker may be bound to a CPU, and have a short job ahead */
 	bool stops_alone; /* can end one running job by MSG_STOP and live on; else the worker is
 			     killed to end a job */
 	/* Take requests from w->link until the supervisor says stop.  Returns the exit status.

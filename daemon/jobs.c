@@ -9,9 +9,9 @@
 #define BUCKETS_MIN 1024u
 
 struct job_chunk {
-	uint32_t used;      /* jobs alive */
+	uint32_t used; /* jobs alive */
 	uint32_t free_list; /* places in this chunk, linked by job.next */
-	uint32_t fresh;     /* places from here on were never used */
+	uint32_t fresh; /* places from here on were never used */
 	struct job jobs[CHUNK_JOBS];
 };
 

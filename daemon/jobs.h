@@ -15,9 +15,9 @@
 #define JOB_NONE   UINT32_MAX
 #define JOB_INLINE 40u /* packed arguments up to this stay in the job */
 
-#define JOB_WATCHED   1u /* somebody waits for it by id */
-#define JOB_HELD      2u /* its client does not read: in the client's held list */
-#define JOB_STOPPING  4u /* its end has been ordered; job->stop says why */
+#define JOB_WATCHED  1u /* somebody waits for it by id */
+#define JOB_HELD     2u /* its client does not read: in the client's held list */
+#define JOB_STOPPING 4u /* its end has been ordered; job->stop says why */
 #define JOB_NO_CLIENT 8u /* its client is gone */
 
 /* An array job's progress; see array.c. */
@@ -33,7 +33,7 @@ struct job {
 	uint64_t timeout_ns;
 	uint32_t hash_next;
 	uint32_t prev, next; /* in its pool's queue, or its client's held list */
-	uint32_t client;     /* index; JOB_NO_CLIENT when it is gone */
+	uint32_t client; /* index; JOB_NO_CLIENT when it is gone */
 	uint32_t client_prev, client_next;
 	uint32_t uid, gid;
 	uint32_t args_length;
@@ -44,7 +44,7 @@ struct job {
 	uint8_t state; /* enum job_state */
 	int8_t priority;
 	uint8_t flags; /* JOB_* */
-	uint8_t stop;  /* enum job_cause */
+	uint8_t stop; /* enum job_cause */
 	uint8_t attempt;
 	struct array_job *array; /* NULL: not an array job */
 	union {

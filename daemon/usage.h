@@ -24,12 +24,12 @@
 /* One per thread that runs jobs. */
 struct usage_meter {
 	int schedstat; /* open descriptor of this thread's, or -1 */
-	int status;    /* /proc/self/status */
+	int status; /* /proc/self/status */
 	int clear_refs;
-	bool whole_process;     /* alone in its process: peak memory is the job's */
-	uint64_t memory_last;   /* what the process held when it was last read */
+	bool whole_process; /* alone in its process: peak memory is the job's */
+	uint64_t memory_last; /* what the process held when it was last read */
 	uint64_t memory_faults; /* page faults of the thread by then: none since, no growth */
-	bool peak_stale;        /* the kernel's peak is above memory_last */
+	bool peak_stale; /* the kernel's peak is above memory_last */
 	struct usage_snapshot {
 		uint64_t oncpu_ns, runqueue_ns;
 		uint64_t user_ns, system_ns;
@@ -41,7 +41,7 @@ struct usage_meter {
 		uint8_t tiny_in_row;
 		uint8_t since_full;
 	} guesses[64]; /* by kind index */
-	bool full;     /* how the present run is measured */
+	bool full; /* how the present run is measured */
 };
 
 /* Open the meter on the thread that will run jobs.  Never fails: what /proc does not give

@@ -25,7 +25,7 @@
 #define LINK_BODY_MAX      (LINK_RESULT_BYTES / 2 - 32) /* ring_body_max() of both */
 #define LINK_ADDRESS_MAX   100
 
-enum link_way { LINK_RING, LINK_PIPE, LINK_ZMQ, LINK_WAY_COUNT };
+enum link_way { LINK_RING, LINK_PIPE, LINK_QUEUE, LINK_ZMQ, LINK_WAY_COUNT };
 
 struct link_end;
 
@@ -115,6 +115,8 @@ struct link_row {
 	const char *help;
 	bool loses;                /* what its sender published may die with the sender */
 	size_t (*footprint)(void); /* of link_shared.carried */
+	/* Supervisor: make what lies in the segment, mapped for that.  NULL: zeros will do. */
+	int (*init)(void *carried);
 	/* Supervisor: make the descriptors beside memfd and bell; `address` is to be filled by
 	 * ways that bind sockets in `directory`.  NULL: there is nothing to make. */
 	int (*make)(struct link_fds *fds, const char *directory, char *address);
@@ -137,6 +139,10 @@ size_t link_pipe_footprint(void);
 int link_pipe_make(struct link_fds *fds, const char *directory, char *address);
 int link_pipe_open(struct link_shared *shared, const struct link_fds *fds, bool broker,
 		   struct link_end *requests, struct link_end *results);
+size_t link_queue_footprint(void);
+int link_queue_init(void *carried);
+int link_queue_open(struct link_shared *shared, const struct link_fds *fds, bool broker,
+		    struct link_end *requests, struct link_end *results);
 size_t link_zmq_footprint(void);
 int link_zmq_make(struct link_fds *fds, const char *directory, char *address);
 void link_zmq_discard(struct link_fds *fds);

@@ -16,6 +16,11 @@ const struct link_row link_rows[LINK_WAY_COUNT] = {
 			.footprint = link_pipe_footprint,
 			.make = link_pipe_make,
 			.open = link_pipe_open },
+	[LINK_QUEUE] = { .name = "queue",
+			 .help = "two bounded queues in shared memory, records copied in and out",
+			 .footprint = link_queue_footprint,
+			 .init = link_queue_init,
+			 .open = link_queue_open },
 	[LINK_ZMQ] = { .name = "zmq",
 		       .help = "two pairs of ZeroMQ sockets",
 		       .loses = true,
@@ -60,6 +65,19 @@ describe(int memfd, enum link_way way, const char *address)
 	return 0;
 }
 
+static int
+init_carried(const struct link_row *row, int memfd)
+{
+	struct link_shared *shared;
+	int r = link_map(memfd, &shared);
+
+	if (r < 0)
+		return r;
+	r = row->init(shared->carried);
+	link_unmap(shared);
+	return r;
+}
+
 int
 link_create(enum link_way way, const char *directory, struct link_fds *ret)
 {
@@ -74,6 +92,8 @@ link_create(enum link_way way, const char *directory, struct link_fds *ret)
 		r = row->make(&fds, directory, address);
 	if (r == 0)
 		r = describe(fds.memfd, way, address);
+	if (r == 0 && row->init != NULL)
+		r = init_carried(row, fds.memfd);
 	if (r < 0) {
 		link_discard(&fds);
 		return r;

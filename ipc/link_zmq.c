@@ -165,8 +165,8 @@ link_zmq_make(struct link_fds *fds, const char *directory, char *address)
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int r = 0;
 
-	if (snprintf(address, LINK_ADDRESS_MAX, "%s/" NAME_PREFIX "%u", directory, count++) >=
-	    LINK_ADDRESS_MAX)
+	if (snprintf(address, LINK_ADDRESS_MAX, "%s/" NAME_PREFIX "%d-%u", directory, (int)getpid(),
+		     count++) >= LINK_ADDRESS_MAX)
 		return -ENAMETOOLONG;
 	for (int i = 0; i < 2 && r == 0; i++) {
 		r = path_of(address, i, path, sizeof(path));

@@ -271,7 +271,9 @@ turn_until_stopped(struct loop *loop)
 			return;
 		if (any) {
 			arriving = true;
-			event_base_loop(loop->base, EVLOOP_NONBLOCK);
+			/* Once round: what stays readable until it is taken must not keep us there.
+			 */
+			event_base_loop(loop->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);
 		} else if (!arriving || !look(loop)) {
 			arriving = false;
 			sleep_until_event(loop);

@@ -2,6 +2,7 @@
  * driven through a link as the broker drives them. */
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <msgpack.h>
 #include <netinet/in.h>
@@ -50,7 +51,9 @@ worker_process(const struct link_fds *fds, int control_end)
 	if (link_map(fds->memfd, &shared) < 0 ||
 	    link_worker_attach(&w.link, shared, board, fds, broker_bell) < 0)
 		_exit(99);
-	_exit(pool.executor->run(&w));
+	int status = pool.executor->run(&w);
+	link_worker_detach(&w.link);
+	_exit(status);
 }
 
 static void
@@ -97,6 +100,24 @@ stop_worker(void)
 	link_broker_detach(&broker);
 }
 
+static void drain(void);
+
+/* Waits while the link is full, or not connected yet. */
+static int
+send_soon(struct run_body *run, const void *args, uint32_t length)
+{
+	uint64_t end = clock_now() + PATIENCE;
+	int r;
+
+	while ((r = link_send_run(&broker, run, args, length, NULL, 0)) == -EAGAIN &&
+	       clock_now() < end) {
+		link_wake(&broker);
+		drain();
+		sched_yield();
+	}
+	return r;
+}
+
 /* A kind whose parameters are one integer, or an enum's index and integers. */
 static int
 send_words(const char *name, const int64_t *words, unsigned count, int64_t low, int64_t high)
@@ -106,7 +127,7 @@ send_words(const char *name, const int64_t *words, unsigned count, int64_t low, 
 
 	cr_assert_not_null(kind_by_name(name, &index));
 	run.kind = (uint16_t)index;
-	return link_send_run(&broker, &run, words, count * 8, NULL, 0);
+	return send_soon(&run, words, count * 8);
 }
 
 static int
@@ -186,8 +207,10 @@ receive(unsigned results)
 		cr_assert_lt(clock_now(), end, "%u of %u results", got.results, results);
 		wake_arm(&board->broker);
 		if (!link_has_result(&broker)) {
-			struct pollfd p = { .fd = broker_bell, .events = POLLIN };
-			poll(&p, 1, 100);
+			struct pollfd p[2] = { { .fd = broker_bell, .events = POLLIN },
+					       { .fd = link_result_fd(&broker),
+						 .events = POLLIN } };
+			poll(p, 2, 100);
 			bell_clear(broker_bell);
 		}
 		wake_disarm(&board->broker);
@@ -417,7 +440,7 @@ send_fetch(uint16_t port, const char *path)
 	memcpy(args, &word, sizeof(word));
 	kind_by_name("fetch", &index);
 	struct run_body run = { .id = 1, .kind = (uint16_t)index };
-	int ticket = link_send_run(&broker, &run, args, (uint32_t)n + 9, NULL, 0);
+	int ticket = send_soon(&run, args, (uint32_t)n + 9);
 	cr_assert_geq(ticket, 0);
 	link_wake(&broker);
 	return ticket;

@@ -361,12 +361,11 @@ Test(ipc_link, a_new_broker_finds_every_job_by_its_ticket)
 		}
 	}
 	cr_assert_eq(back, 3);
-	/* The old one may have died with the first result in its memory. */
-	if (!link_loses())
-		cr_assert_eq(next_result(), 1);
 	finish(&worker, record);
 	link_release(&worker, record);
-	cr_assert_eq(next_result(), 2);
+	/* Results may have gone to the old one; the tickets say what is over all the same. */
+	for (uint64_t id = 1; id <= 2 && !link_loses(); id++)
+		cr_assert_eq(next_result(), id);
 	for (uint32_t i = 0; i < LINK_TICKETS; i++)
 		if (ticket_state(&broker.shared->tickets[i]) == TICKET_DONE)
 			link_free_ticket(&broker, i);
