@@ -1,10 +1,9 @@
 /*
  * reload.c - read the configuration again and apply what can change while jobs run.
  *
- * Live: a pool's size; for workers started from now on also link, grace, output_cap,
- * address_space;
- * restart_max and restart_window; drain_deadline.  The rest is named and waits for a
- * restart.  A configuration that does not load changes nothing.
+ * Live: a pool's size; for workers started from now on also link, grace, output_cap and
+ * address_space; restart_max and restart_window; drain_deadline.  The rest is named and waits for
+ * a restart.  A configuration that does not load changes nothing.
  */
 #include <msgpack.h>
 #include <stdarg.h>
