@@ -369,7 +369,7 @@ mappers(const struct array_stat *stat)
 
 	proc_memory_all(&mapped);
 	for (size_t i = 0; i < mapped.count; i++)
-		if (mapped.memory[i].named && mapped.memory[i].inode == stat->inode)
+		if (mapped.memory[i].what == PROC_NAMED && mapped.memory[i].inode == stat->inode)
 			json_array_append_new(list, json_integer(mapped.memory[i].pid));
 	proc_free(&mapped);
 	return list;

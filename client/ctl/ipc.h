@@ -7,6 +7,8 @@
  *   ipc_list.c    rows; gathers them all
  *   ipc_daemon.c  the daemon's own registry (verb `ipc`), checked against /proc
  *   ipc_proc.c    reads /proc
+ *   ipc_diag.c    reads what the kernel knows of unix sockets
+ *   ipc_sockets.c ... and puts it to the daemon's
  *   ipc_named.c   named objects in /dev/shm
  *   ipc_files.c   what lies in a runtime directory
  *
@@ -91,11 +93,13 @@ void ipc_from_files(struct ipc_list *list);
 
 /* ---- /proc ---- */
 
-/* Memory that a process has mapped or open: a memfd, or a file in /dev/shm. */
+/* What a process has mapped or open. */
+enum proc_what { PROC_MEMFD, PROC_NAMED /* in /dev/shm */, PROC_SOCKET };
+
 struct proc_memory {
 	uint64_t inode;
 	pid_t pid;
-	bool named;     /* in /dev/shm; else a memfd */
+	enum proc_what what;
 	uint64_t bytes; /* the largest view of it */
 	char label[80]; /* of the memfd, or the file's name */
 };
@@ -110,7 +114,8 @@ int proc_memory(struct proc_list *list, pid_t pid);
 /* ... of all processes whose /proc may be read, mapped only. */
 void proc_memory_all(struct proc_list *list);
 void proc_free(struct proc_list *list);
-const struct proc_memory *proc_find(const struct proc_list *list, uint64_t inode, bool named);
+const struct proc_memory *proc_find(const struct proc_list *list, uint64_t inode,
+				    enum proc_what what);
 
 /* Call `each` for every process whose parent is `parent` (0: every process). */
 void proc_each(pid_t parent, void (*each)(void *context, pid_t pid), void *context);
@@ -120,6 +125,28 @@ int proc_has_socket(pid_t pid, uint64_t fd, uint64_t inode);
 void proc_role(pid_t pid, char *ret, size_t size);
 /* Does somebody listen on a unix socket of that path?  By /proc/net/unix. */
 bool proc_listens(const char *path);
+
+/* ---- sockets as the kernel knows them ---- */
+
+struct diag_socket {
+	uint32_t inode, peer; /* 0: not connected */
+	uint32_t waiting;     /* bytes to be read; of a listening one: connections */
+	bool listens;
+	char path[109];
+};
+
+struct diag_list {
+	struct diag_socket *sockets;
+	size_t count, capacity;
+};
+
+/* Empty where the kernel does not tell. */
+void diag_read(struct diag_list *list);
+void diag_free(struct diag_list *list);
+const struct diag_socket *diag_find(const struct diag_list *list, uint64_t inode);
+
+/* What waits in registered sockets; rows for the others among the first `ours` of `seen`. */
+void ipc_from_sockets(struct ipc_list *list, const struct proc_list *seen, size_t ours);
 
 /* ---- the sub-verbs ---- */
 

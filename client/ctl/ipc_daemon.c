@@ -117,7 +117,7 @@ static void
 attach_all(struct ipc_row *row, const struct proc_list *memory)
 {
 	for (size_t i = 0; i < memory->count; i++)
-		if (memory->memory[i].inode == row->inode && !memory->memory[i].named)
+		if (memory->memory[i].inode == row->inode && memory->memory[i].what == PROC_MEMFD)
 			ipc_attach(row, memory->memory[i].pid);
 }
 
@@ -149,7 +149,7 @@ add_unclaimed(struct ipc_list *list, const struct proc_list *memory, const struc
 static void
 check_memory(struct ipc_row *row, const struct look *look)
 {
-	const struct proc_memory *seen = proc_find(&look->memory, row->inode, false);
+	const struct proc_memory *seen = proc_find(&look->memory, row->inode, PROC_MEMFD);
 
 	attach_all(row, &look->memory);
 	if (seen && seen->bytes != row->bytes)
@@ -208,11 +208,12 @@ check(struct ipc_list *list)
 	}
 	for (size_t i = 0; i < look.ours; i++) {
 		const struct proc_memory *m = &look.memory.memory[i];
-		if (m->named || is_claimed(list, m->inode))
+		if (m->what != PROC_MEMFD || is_claimed(list, m->inode))
 			continue;
 		add_unclaimed(list, &look.memory, m);
 		strange++;
 	}
+	ipc_from_sockets(list, &look.memory, look.ours);
 	proc_free(&look.memory);
 	return strange;
 }

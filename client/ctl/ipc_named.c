@@ -35,7 +35,8 @@ attach_mappers(struct names *names, struct ipc_row *row)
 		proc_memory_all(&names->mapped);
 	names->mapped_read = true;
 	for (size_t i = 0; i < names->mapped.count; i++)
-		if (names->mapped.memory[i].named && names->mapped.memory[i].inode == row->inode)
+		if (names->mapped.memory[i].what == PROC_NAMED &&
+		    names->mapped.memory[i].inode == row->inode)
 			ipc_attach(row, names->mapped.memory[i].pid);
 }
 

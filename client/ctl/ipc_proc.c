@@ -14,18 +14,19 @@
 #include "client/ctl/report.h"
 #include "shm/named.h"
 
+#define SOCKET  "socket:["
 #define MEMFD   "/memfd:"
 #define DELETED " (deleted)"
 
 /* ---- memory ---- */
 
 static void
-keep(struct proc_list *list, pid_t pid, uint64_t inode, uint64_t bytes, bool named,
+keep(struct proc_list *list, pid_t pid, uint64_t inode, uint64_t bytes, enum proc_what what,
      const char *label)
 {
 	for (size_t i = list->count; i > 0 && list->memory[i - 1].pid == pid; i--) {
 		struct proc_memory *m = &list->memory[i - 1];
-		if (m->inode != inode || m->named != named)
+		if (m->inode != inode || m->what != what)
 			continue;
 		m->bytes = bytes > m->bytes ? bytes : m->bytes;
 		return;
@@ -35,7 +36,7 @@ keep(struct proc_list *list, pid_t pid, uint64_t inode, uint64_t bytes, bool nam
 		list->memory = ctl_realloc(list->memory, list->capacity * sizeof *list->memory);
 	}
 	struct proc_memory *m = &list->memory[list->count++];
-	*m = (struct proc_memory){ .inode = inode, .pid = pid, .bytes = bytes, .named = named };
+	*m = (struct proc_memory){ .inode = inode, .pid = pid, .bytes = bytes, .what = what };
 	snprintf(m->label, sizeof m->label, "%s", label);
 }
 
@@ -49,9 +50,11 @@ keep_path(struct proc_list *list, pid_t pid, uint64_t inode, uint64_t bytes, cha
 	if (length > tail && strcmp(path + length - tail, DELETED) == 0)
 		path[length - tail] = '\0';
 	if (strncmp(path, MEMFD, strlen(MEMFD)) == 0)
-		keep(list, pid, inode, bytes, false, path + strlen(MEMFD));
+		keep(list, pid, inode, bytes, PROC_MEMFD, path + strlen(MEMFD));
 	else if (strncmp(path, NAMED_DIRECTORY "/", directory) == 0)
-		keep(list, pid, inode, bytes, true, path + directory);
+		keep(list, pid, inode, bytes, PROC_NAMED, path + directory);
+	else if (strncmp(path, SOCKET, strlen(SOCKET)) == 0)
+		keep(list, pid, inode, 0, PROC_SOCKET, "");
 }
 
 static int
@@ -130,10 +133,10 @@ proc_free(struct proc_list *list)
 }
 
 const struct proc_memory *
-proc_find(const struct proc_list *list, uint64_t inode, bool named)
+proc_find(const struct proc_list *list, uint64_t inode, enum proc_what what)
 {
 	for (size_t i = 0; i < list->count; i++)
-		if (list->memory[i].inode == inode && list->memory[i].named == named)
+		if (list->memory[i].inode == inode && list->memory[i].what == what)
 			return &list->memory[i];
 	return NULL;
 }

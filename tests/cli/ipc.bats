@@ -82,6 +82,24 @@ by_ls() {
 	[ "$(rows 'select(.name == "cpu/0 requests").attached | @csv' ring)" = "$(broker),$worker" ]
 }
 
+@test "ls: each child of the supervisor has its control socket, and each listener its path" {
+	pyprepctl counter add x 1 --manager >/dev/null # the manager is there
+	all=$(pyprepctl ipc ls --json socket)
+	for pid in $(jq -r 'select(.name | endswith("control")) | .peer.pid' <<<"$all"); do
+		[ "$pid" != null ]
+	done
+	for pid in $(pgrep -P "$DAEMON"); do
+		jq -se --argjson p "$pid" --argjson s "$DAEMON" 'any(.[];
+			(.attached | index($p) and index($s)) and (.name | endswith("control")))' <<<"$all" >/dev/null ||
+			{ echo "no control socket of $(cat /proc/$pid/cmdline)"; return 1; }
+	done
+	for path in "$PYPREP_RUNTIME_DIR"/*.sock; do
+		[ "$(jq -r --arg p "$path" 'select(.path == $p) | .state' <<<"$all")" = live ]
+		jq -se --arg p "$path" --argjson s "$DAEMON" \
+			'any(.[]; .path == $p and (.attached | index($s) != null))' <<<"$all" >/dev/null
+	done
+}
+
 @test "ls: what waits in a worker's link is its depth" {
 	pyprepctl submit sleep ms=60000 --pool cpu --count 2 -q >/dev/null 3>&- &
 	client=$!
@@ -160,7 +178,8 @@ by_ls() {
 }
 
 @test "a killed daemon's socket is an orphan, a living one's is not; rm takes it, and nothing else" {
-	[ "$(rows 'select(.path != null) | .state' socket | sort -u)" = live ]
+	mine=".path == \"$PYPREP_RUNTIME_DIR/pyprepd.sock\""
+	[ "$(rows "select($mine) | .state" socket)" = live ]
 	pyprepctl ipc rm --orphans --dry-run "$PYPREP_RUNTIME_DIR/pyprepd.sock" | grep -q "no orphans"
 	children=$(pgrep -P "$DAEMON")
 	kill -KILL "$DAEMON"
@@ -169,7 +188,7 @@ by_ls() {
 		while [ -e "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status"; do sleep 0.02; done
 	done
 	touch "$PYPREP_RUNTIME_DIR/mine"
-	[ "$(rows 'select(.path != null) | .state' socket | sort -u)" = orphan ]
+	[ "$(rows "select($mine) | .state" socket)" = orphan ]
 	says 0 "no process listens" ipc ls socket
 	says 0 "no pyprepd answers" ipc ls
 	socket=$PYPREP_RUNTIME_DIR/pyprepd.sock
