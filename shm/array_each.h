@@ -132,7 +132,7 @@ F(sum)(const T *a, uint64_t count)
 		low += (uint32_t)a[i];
 		high += (int64_t)(a[i] >> 32);
 	}
-	whole = ((__int128)high << 32) + low;
+	whole = (__int128)high * ((__int128)1 << 32) + low;
 #else
 	int64_t sum = 0;
 	for (uint64_t i = 0; i < count; i++)
