@@ -25,6 +25,7 @@
 	X(bench)      \
 	X(compare)    \
 	X(demo)       \
+	X(explain)    \
 	X(reload)     \
 	X(stop)       \
 	X(completion) \

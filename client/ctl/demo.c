@@ -64,7 +64,11 @@ tell_part(void *context)
 static int
 tell_one(const struct aside *aside, const struct demo_row *row)
 {
-	struct demo demo = { .row = row, .aside = aside, .quick = quick };
+	struct demo demo = { .row = row,
+			     .schema = "pyprep.demo/1",
+			     .noun = "demo",
+			     .aside = aside,
+			     .quick = quick };
 
 	if (!ctl.json)
 		printf("%s: %s\n", row->name, row->summary);

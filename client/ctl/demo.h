@@ -4,6 +4,7 @@
  *   demo.c        the command: each story in a process of its own (aside.h), the table
  *   demo_story.c  what a story tells with: lines, live figures, results, checks, actors
  *   demo_NAME.c   one story each
+ *   explain.c     pyprepctl explain: questions, each a story that ends with its answer
  *
  * To add one: a file that defines `const struct demo_row demo_NAME`, a line in DEMOS, its
  * section in docs/pyprep-ipc.7 and a test.
@@ -48,7 +49,7 @@ void demo_say(struct demo *demo, const char *format, ...) __attribute__((format(
 void demo_live(struct demo *demo, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A result: into the table at the end and, under `key`, into the JSON.  `unit`: "ns", "/s",
- * "bytes", "" (a count), "x" (a ratio). */
+ * "bytes", "" (a count), "x" (a ratio), "yes" (1 or 0). */
 void demo_figure(struct demo *demo, const char *key, double value, const char *unit,
 		 const char *what);
 
@@ -58,6 +59,10 @@ void demo_python_figure(struct demo *demo, const char *key, double value);
 /* Did what is promised hold?  Said with a mark; false makes the demo fail.  Returns `held`. */
 bool demo_check(struct demo *demo, bool held, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* A sentence of the answer: printed after the figures it is computed from, and in the JSON. */
+void demo_conclude(struct demo *demo, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* The story cannot go on (no memory, no daemon ...).  Returns -1. */
 int demo_fail(struct demo *demo, const char *format, ...) __attribute__((format(printf, 2, 3)));

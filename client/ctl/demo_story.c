@@ -158,6 +158,18 @@ demo_check(struct demo *d, bool held, const char *format, ...)
 	return held;
 }
 
+void
+demo_conclude(struct demo *d, const char *format, ...)
+{
+	char text[512];
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(text, sizeof text, format, list);
+	va_end(list);
+	json_array_append_new(d->answer, json_string(text));
+}
+
 int
 demo_fail(struct demo *d, const char *format, ...)
 {
@@ -249,14 +261,17 @@ figure_text(double value, const char *unit)
 		snprintf(out.text, sizeof out.text, "-");
 	else if (strcmp(unit, "ns") == 0)
 		out = unit_time_human((uint64_t)(value + 0.5));
+	else if (strcmp(unit, "yes") == 0)
+		snprintf(out.text, sizeof out.text, "%s", value != 0 ? "yes" : "no");
 	else if (strcmp(unit, "bytes") == 0)
-		out = unit_bytes((uint64_t)(value + 0.5));
+		out = unit_bytes_human((uint64_t)(value + 0.5));
 	else if (strcmp(unit, "x") == 0)
 		snprintf(out.text, sizeof out.text, "%.*fx", value < 10 ? 2 : 0, value);
 	else if (strcmp(unit, "/s") == 0)
-		snprintf(out.text, sizeof out.text, "%.28s/s", unit_rate(value).text);
+		snprintf(out.text, sizeof out.text, "%.28s/s",
+			 unit_count_human((uint64_t)(value + 0.5)).text);
 	else
-		out = unit_count((uint64_t)(value + 0.5));
+		out = unit_count_human((uint64_t)(value + 0.5));
 	return out;
 }
 
@@ -283,6 +298,10 @@ print_people(const struct demo *d)
 	table_print(&table);
 	if (python)
 		printf("CPython is %s.\n", d->python_version);
+	size_t index;
+	json_t *sentence;
+	json_array_foreach(d->answer, index, sentence)
+		printf("%s%s\n", index == 0 ? "\n" : "", json_string_value(sentence));
 }
 
 static json_t *
@@ -302,9 +321,11 @@ print_json(const struct demo *d)
 		if (!isnan(f->python))
 			json_object_set_new(python, f->key, number_or_null(f->python));
 	}
-	json_t *json = json_pack("{s:s, s:s, s:b, s:O, s:o, s:o}", "schema", "pyprep.demo/1",
-				 "demo", d->row->name, "ok", !d->broken && !d->error[0], "checks",
+	json_t *json = json_pack("{s:s, s:s, s:b, s:O, s:o, s:o}", "schema", d->schema, d->noun,
+				 d->row->name, "ok", !d->broken && !d->error[0], "checks",
 				 d->checks, "figures", figures, "python", python);
+	if (json_array_size(d->answer) > 0)
+		json_object_set(json, "answer", d->answer);
 	if (d->python_version[0])
 		json_object_set_new(json, "python_version", json_string(d->python_version));
 	if (d->error[0])
@@ -318,6 +339,7 @@ int
 demo_tell(struct demo *d)
 {
 	d->checks = json_array();
+	d->answer = json_array();
 	d->redraws = isatty(STDOUT_FILENO) && stderr_redraws();
 	d->bold = colour_begin(COLOUR_DIM)[0] != '\0';
 	int r = d->row->tell(d);
@@ -327,7 +349,8 @@ demo_tell(struct demo *d)
 	else if (r == 0)
 		print_people(d);
 	json_decref(d->checks);
+	json_decref(d->answer);
 	if (r < 0)
-		return ctl.json ? EXIT_OURS : ctl_fail(EXIT_OURS, "demo", "%s", d->error);
+		return ctl.json ? EXIT_OURS : ctl_fail(EXIT_OURS, d->noun, "%s", d->error);
 	return d->broken ? EXIT_SOME_FAILED : 0;
 }

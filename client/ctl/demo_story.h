@@ -1,4 +1,4 @@
-/* demo_story.h - a story's state, shared by demo.c and demo_story.c only. */
+/* demo_story.h - a story's state, shared by demo.c, explain.c and demo_story.c only. */
 #ifndef PYPREP_CTL_DEMO_STORY_H
 #define PYPREP_CTL_DEMO_STORY_H
 
@@ -14,6 +14,7 @@ struct demo_figure {
 
 struct demo {
 	const struct demo_row *row;
+	const char *schema, *noun; /* "pyprep.demo/1", "demo" */
 	const struct aside *aside;
 	bool quick;
 	bool redraws, bold;
@@ -21,7 +22,7 @@ struct demo {
 	uint64_t drawn_ns;
 	struct demo_figure figures[DEMO_FIGURES];
 	unsigned figure_count;
-	json_t *checks;
+	json_t *checks, *answer;
 	bool broken;
 	char error[400];
 	char python_version[64]; /* "": not asked yet, or none */

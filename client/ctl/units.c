@@ -64,14 +64,12 @@ unit_time(uint64_t ns)
 }
 
 struct unit_text
-unit_bytes(uint64_t bytes)
+unit_bytes_human(uint64_t bytes)
 {
 	static const char *const names[] = { "B", "KiB", "MiB", "GiB", "TiB" };
 	double value = (double)bytes;
 	unsigned i = 0;
 
-	if (!units_human())
-		return plain(bytes);
 	for (; value >= 1023.95 && i < 4; i++)
 		value /= 1024;
 	if (i == 0) {
@@ -83,13 +81,17 @@ unit_bytes(uint64_t bytes)
 }
 
 struct unit_text
-unit_count(uint64_t count)
+unit_bytes(uint64_t bytes)
+{
+	return units_human() ? unit_bytes_human(bytes) : plain(bytes);
+}
+
+struct unit_text
+unit_count_human(uint64_t count)
 {
 	struct unit_text digits = plain(count), out;
 	size_t length = strlen(digits.text), at = 0;
 
-	if (!units_human())
-		return digits;
 	for (size_t i = 0; i < length; i++) {
 		if (i > 0 && (length - i) % 3 == 0)
 			out.text[at++] = ',';
@@ -97,6 +99,12 @@ unit_count(uint64_t count)
 	}
 	out.text[at] = '\0';
 	return out;
+}
+
+struct unit_text
+unit_count(uint64_t count)
+{
+	return units_human() ? unit_count_human(count) : plain(count);
 }
 
 struct unit_text

@@ -21,6 +21,8 @@ struct unit_text unit_time(uint64_t ns);
 struct unit_text unit_time_human(uint64_t ns); /* always "412.6 ms" */
 struct unit_text unit_bytes(uint64_t bytes);   /* "1.9 MiB"; base "1992294" */
 struct unit_text unit_count(uint64_t count);   /* "1,000,000"; base "1000000" */
+struct unit_text unit_bytes_human(uint64_t bytes);
+struct unit_text unit_count_human(uint64_t count);
 struct unit_text unit_rate(double per_second); /* "977.5", "1,234,567" */
 
 /* The sequences that begin and end a colour, "" when there is to be none. */
