@@ -55,7 +55,7 @@ PYPREP_API int pyprep_connect(const char *runtime_dir, struct pyprep **ret,
  *   "unix"  frames on its unix socket, nothing shared
  *   "zmq"   frames through ZeroMQ (a daemon with zmq_lane = yes, and libzmq5 installed)
  * NULL: $PYPREP_LANE, else "shm"; so pyprep_connect() follows that variable too.  Every call works
- * on every lane; parameters are a little shorter on unix and zmq (65,468 bytes, not 65,536), and a
+ * on every lane; parameters are a little shorter on unix and zmq (65,476 bytes, not 65,536), and a
  * receipt's result above 64 KiB is left out there (truncated is set, and the error text says so).
  * -EINVAL: there is no such lane.  -ENOENT: the daemon has no zmq lane.  -ELIBACC: no libzmq. */
 PYPREP_API int pyprep_connect_lane(const char *runtime_dir, const char *lane, struct pyprep **ret,
