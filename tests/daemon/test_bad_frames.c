@@ -192,6 +192,8 @@ ON_BOTH_LANES(bundles_that_do_not_hold_together_end_their_client)
 	const uint32_t whole = sizeof(struct ring_record) + sizeof(struct submit_body);
 	const struct ring_record heads[] = {
 		{ 0, MSG_SUBMIT, 0, 0 },
+		{ 0, MSG_SUBMIT, sizeof(struct submit_body), 0 },
+		{ whole, MSG_SUBMIT, 5000, 0 }, /* longer than the frame */
 		{ 8, MSG_SUBMIT, 0, 0 },
 		{ 16, MSG_SUBMIT, 0, 0 },             /* shorter than a submit */
 		{ whole, MSG_SUBMIT, UINT32_MAX, 0 }, /* longer than it is */
