@@ -86,7 +86,7 @@ aside_open(struct aside *aside, const char *what)
 	sigset_t set;
 
 	snprintf(aside->label, sizeof aside->label, "%.16s-%d", what, (int)getpid());
-	snprintf(aside->directory, sizeof aside->directory, "/tmp/pyprep-%.16s-XXXXXX", what);
+	snprintf(aside->directory, sizeof aside->directory, "/tmp/pyprep-%s-XXXXXX", aside->label);
 	if (!mkdtemp(aside->directory))
 		return ctl_fail(EXIT_OURS, "internal", "cannot make a directory in /tmp: %s",
 				strerror(errno));
