@@ -128,7 +128,7 @@ static int
 meta_begin(struct array *a, unsigned flags, uint32_t meta_flags)
 {
 	struct stat data;
-	void *base;
+	void *base = NULL;
 	size_t bytes;
 
 	if (fstat(a->data_fd, &data) < 0)
@@ -141,7 +141,7 @@ meta_begin(struct array *a, unsigned flags, uint32_t meta_flags)
 		r = -errno;
 	if (r == 0)
 		r = named_map(a->meta_fd, true, false, &base, &bytes);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	a->meta = base;
 	a->weak = (flags & ARRAY_WEAK) != 0;

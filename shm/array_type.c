@@ -208,6 +208,7 @@ array_value_at(enum array_type type, const void *data, uint64_t index)
 	case ARRAY_##name:                                        \
 		value.VALUE_OF_##name = ((const c *)data)[index]; \
 		break;
+		/* NOLINTNEXTLINE(bugprone-signed-char-misuse): an i8 is a number */
 		ARRAY_TYPES(X)
 #undef X
 	case ARRAY_NOTHING:

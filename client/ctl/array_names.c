@@ -266,10 +266,10 @@ say_made(const char *name, const char *how)
 int
 array_verb_create(char **word, const struct words *words)
 {
-	enum array_type type;
-	struct array_shape shape;
+	enum array_type type = ARRAY_NOTHING;
+	struct array_shape shape = { 0 };
 	struct array *a;
-	mode_t mode;
+	mode_t mode = 0;
 
 	(void)words;
 	int status = read_form(word, &type, &shape);
@@ -288,8 +288,8 @@ array_verb_create(char **word, const struct words *words)
 int
 array_verb_adopt(char **word, const struct words *words)
 {
-	enum array_type type;
-	struct array_shape shape;
+	enum array_type type = ARRAY_NOTHING;
+	struct array_shape shape = { 0 };
 	struct array *a;
 
 	(void)words;
