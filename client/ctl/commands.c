@@ -19,6 +19,7 @@
 	X(counter)    \
 	X(lock)       \
 	X(status)     \
+	X(queue)      \
 	X(pipe)       \
 	X(array)      \
 	X(ping)       \

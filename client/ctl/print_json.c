@@ -57,8 +57,7 @@ base64(const char *bytes, size_t length)
 	return json;
 }
 
-/* Text, or {"base64": ...} for bytes that are not UTF-8. */
-static json_t *
+json_t *
 json_of_bytes(const char *bytes, size_t length)
 {
 	json_t *json = json_stringn(bytes, length);

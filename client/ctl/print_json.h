@@ -16,6 +16,7 @@
 /* Each returns a new reference, the caller's. */
 json_t *json_of_u64(uint64_t value);
 json_t *json_of_i64(int64_t value);
+json_t *json_of_bytes(const char *bytes, size_t length); /* text, or {"base64": ...} */
 json_t *json_of_object(const msgpack_object *object);
 json_t *json_of_result(const struct pyprep_receipt *receipt); /* null when there is none */
 
