@@ -9,6 +9,7 @@
  *   ipc_proc.c    reads /proc
  *   ipc_diag.c    reads what the kernel knows of unix sockets
  *   ipc_sockets.c ... and puts it to the daemon's
+ *   ipc_manager.c counters and locks
  *   ipc_named.c   named objects in /dev/shm
  *   ipc_files.c   what lies in a runtime directory
  *
@@ -24,6 +25,7 @@
 #include <sys/types.h>
 
 #include "client/ctl/command.h"
+#include "client/ctl/units.h"
 
 /* ---- rows ---- */
 
@@ -51,6 +53,8 @@ struct ipc_row {
 	uint64_t in, out, bytes_in, bytes_out;
 	uint64_t depth, depth_high, free, object_bytes;
 	uint64_t age_ns;
+	bool has_value;
+	int64_t value; /* of a counter; of a lock, its fence */
 	enum ipc_state state;
 	char reason[160];
 	/* What `ipc rm` removes: files in /dev/shm, or one path.  "": nothing */
@@ -88,6 +92,8 @@ void ipc_free(struct ipc_list *list);
 /* ---- where rows come from ---- */
 
 void ipc_from_daemon(struct ipc_list *list);
+void ipc_from_counters(struct ipc_list *list, struct pyprep *p);
+void ipc_from_locks(struct ipc_list *list);
 void ipc_from_names(struct ipc_list *list);
 void ipc_from_files(struct ipc_list *list);
 
@@ -123,6 +129,8 @@ void proc_each(pid_t parent, void (*each)(void *context, pid_t pid), void *conte
 int proc_has_socket(pid_t pid, uint64_t fd, uint64_t inode);
 /* The role in its title ("worker cpu/0"), else its name; "" when it is gone. */
 void proc_role(pid_t pid, char *ret, size_t size);
+bool proc_is_stopped(pid_t pid);                /* by SIGSTOP, or a debugger */
+bool proc_maps(pid_t pid, const char *library); /* is a file of such a name mapped there? */
 /* Does somebody listen on a unix socket of that path?  By /proc/net/unix. */
 bool proc_listens(const char *path);
 

@@ -19,8 +19,9 @@
 #include "client/ctl/report.h"
 #include "ipc/clock.h"
 
-#define LOOKS    5
-#define PAUSE_NS (20 * NS_PER_MS)
+#define LOOKS     5
+#define PAUSE_NS  (20 * NS_PER_MS)
+#define ANSWER_MS 3000 /* a stopped broker is what one may be looking for */
 
 /* ---- the registry ---- */
 
@@ -238,7 +239,7 @@ ask_and_check(struct ipc_list *list, struct pyprep *p, struct pyprep_problem *wh
 
 	list->count = 0;
 	request_begin(&request, "ipc", 0);
-	int r = request_ask(&request, p, -1, got_rows, list, why);
+	int r = request_ask(&request, p, ANSWER_MS, got_rows, list, why);
 	return r < 0 ? r : (int)check(list);
 }
 
@@ -257,8 +258,12 @@ ipc_from_daemon(struct ipc_list *list)
 			nanosleep(&pause, NULL);
 			r = ask_and_check(list, p, &why);
 		}
+		if (r >= 0)
+			ipc_from_counters(list, p);
 		pyprep_close(p);
 	}
+	if (r >= 0)
+		ipc_from_locks(list);
 	list->daemon = r >= 0;
 	if (r < 0) {
 		list->count = 0;

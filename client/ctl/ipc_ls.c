@@ -30,6 +30,7 @@ enum field {
 	F_DEPTH_HIGH,
 	F_FREE,
 	F_OBJECT,
+	F_VALUE,
 	F_AGE,
 	F_PATH,
 	F_STATE,
@@ -52,6 +53,7 @@ static const struct column titles[FIELDS] = {
 	[F_DEPTH_HIGH] = { "deepest", COLUMN_NUMBER, 0 },
 	[F_FREE] = { "free", COLUMN_NUMBER, 0 },
 	[F_OBJECT] = { "each", COLUMN_BYTES, 0 },
+	[F_VALUE] = { "value", COLUMN_NUMBER, 0 },
 	[F_AGE] = { "age", COLUMN_TIME, 0 },
 	[F_PATH] = { "path", COLUMN_TEXT, 0 },
 	[F_STATE] = { "state", COLUMN_TEXT, 0 },
@@ -72,6 +74,8 @@ static const struct {
 	{ "queue", BIT(F_OWNER) | BIT(F_ATTACHED) | BIT(F_BYTES) | BIT(F_IN) | BIT(F_OUT) |
 			   BIT(F_DEPTH) | BIT(F_DEPTH_HIGH) },
 	{ "socket", BIT(F_ATTACHED) | BIT(F_IN) | BIT(F_OUT) | BIT(F_USED) | BIT(F_AGE) },
+	{ "counter", BIT(F_OWNER) | BIT(F_VALUE) },
+	{ "lock", BIT(F_OWNER) | BIT(F_DEPTH) | BIT(F_VALUE) },
 	{ "slab", BIT(F_OWNER) | BIT(F_BYTES) | BIT(F_DEPTH) | BIT(F_FREE) | BIT(F_OBJECT) },
 };
 #define OTHERS (BIT(F_OWNER) | BIT(F_ATTACHED) | BIT(F_BYTES) | BIT(F_AGE))
@@ -119,6 +123,8 @@ says(const struct ipc_row *row, enum field field)
 		return row->owner_pid != 0;
 	case F_ATTACHED:
 		return row->attached_count > 0;
+	case F_VALUE:
+		return row->has_value;
 	case F_PATH:
 		return row->path[0] != '\0';
 	case F_NAME:
@@ -192,6 +198,8 @@ put_cell(struct table *table, const struct ipc_row *row, enum field field)
 		table_text(table, COLOUR_NONE, "%s", row->name);
 	else if (field == F_WAY)
 		table_text(table, COLOUR_NONE, "%s", row->way);
+	else if (field == F_VALUE && row->has_value)
+		table_number(table, row->value);
 	else if (field == F_PATH)
 		table_text(table, COLOUR_NONE, "%s", row->path[0] ? row->path : "-");
 	else if (field == F_OWNER && row->owner_pid != 0)
@@ -277,6 +285,7 @@ json_of_row(const struct ipc_row *row)
 	set_figure(json, "free", row->free);
 	set_figure(json, "object_bytes", row->object_bytes);
 	set_figure(json, "age_ns", row->age_ns);
+	json_object_set_new(json, "value", row->has_value ? json_of_i64(row->value) : json_null());
 	json_object_set_new(json, "path", row->path[0] ? json_string(row->path) : json_null());
 	json_object_set_new(json, "state", json_string(ipc_state_text(row->state)));
 	json_object_set_new(json, "reason",

@@ -143,9 +143,9 @@ proc_find(const struct proc_list *list, uint64_t inode, enum proc_what what)
 
 /* ---- processes ---- */
 
-/* The parent's pid, or -1. */
-static pid_t
-parent_of(pid_t pid)
+/* State and parent: 0, or -1 when it is gone. */
+static int
+read_stat(pid_t pid, char *ret_state, pid_t *ret_parent)
 {
 	char path[32], text[512];
 	int parent;
@@ -158,7 +158,43 @@ parent_of(pid_t pid)
 	fclose(f);
 	text[n] = '\0';
 	const char *at = strrchr(text, ')');
-	return at && sscanf(at, ") %*c %d", &parent) == 1 ? (pid_t)parent : -1;
+	if (!at || sscanf(at, ") %c %d", ret_state, &parent) != 2)
+		return -1;
+	*ret_parent = parent;
+	return 0;
+}
+
+static pid_t
+parent_of(pid_t pid)
+{
+	pid_t parent;
+	char state;
+	return read_stat(pid, &state, &parent) < 0 ? -1 : parent;
+}
+
+bool
+proc_is_stopped(pid_t pid)
+{
+	pid_t parent;
+	char state;
+	return read_stat(pid, &state, &parent) == 0 && (state == 'T' || state == 't');
+}
+
+bool
+proc_maps(pid_t pid, const char *library)
+{
+	char name[32], *line = NULL;
+	size_t size = 0;
+	bool found = false;
+
+	snprintf(name, sizeof name, "/proc/%d/maps", (int)pid);
+	FILE *f = fopen(name, "re");
+	while (f && !found && getline(&line, &size, f) > 0)
+		found = strstr(line, library) != NULL;
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
 }
 
 void

@@ -100,6 +100,31 @@ by_ls() {
 	done
 }
 
+@test "ls: counters with their values, locks with their holders" {
+	[ -z "$(rows .name counter lock)" ]
+	pyprepctl counter add apples 7 --manager >/dev/null
+	pyprepctl counter add pears -- -3 >/dev/null
+	[ "$(rows '"\(.name) \(.value)"' counter)" = "apples 7
+pears -3" ]
+	pyprepctl lock run door -- sleep 60 3>&- &
+	holder=$!
+	for _ in $(seq 200); do [ -z "$(rows .name lock)" ] || break; sleep 0.05; done
+	[ "$(rows '"\(.name) \(.owner.pid)"' lock)" = "door $holder" ]
+	pkill -TERM -P "$holder"
+	wait "$holder" || true
+	[ -z "$(rows .name lock)" ]
+}
+
+@test "ls: a stopped broker is said, after a while, and does not hold it up" {
+	broker=$(broker)
+	kill -STOP "$broker"
+	status=0
+	output=$(timeout 30 pyprepctl ipc ls 2>&1) || status=$?
+	kill -CONT "$broker"
+	[ "$status" -eq 0 ]
+	grep -q "only named objects and files" <<<"$output"
+}
+
 @test "ls: what waits in a worker's link is its depth" {
 	pyprepctl submit sleep ms=60000 --pool cpu --count 2 -q >/dev/null 3>&- &
 	client=$!
