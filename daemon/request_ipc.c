@@ -158,6 +158,34 @@ put_ring(struct reply *a, const struct ring *ring, bool writes, const char *name
 
 /* ---- workers ---- */
 
+static void
+look_into(const struct link_end *end, struct held *h)
+{
+	struct link_look look = { -1,
+				  LINK_NOT_KNOWN,
+				  h->in,
+				  h->out,
+				  LINK_NOT_KNOWN,
+				  LINK_NOT_KNOWN,
+				  LINK_NOT_KNOWN,
+				  LINK_NOT_KNOWN };
+
+	if (end->carrier->look == NULL)
+		return;
+	end->carrier->look(end, &look);
+	if (look.fd >= 0) {
+		h->fd = (uint64_t)look.fd;
+		h->inode = segment_inode(look.fd);
+	}
+	h->bytes = look.bytes;
+	h->in = look.in;
+	h->out = look.out;
+	h->bytes_in = look.bytes_in;
+	h->bytes_out = look.bytes_out;
+	h->depth = look.depth;
+	h->depth_high = look.depth_high;
+}
+
 /* One direction of a link.  A way that is no ring keeps what it holds to itself. */
 static void
 put_end(struct reply *a, const struct crew *w, bool requests, const char *name, const char *role)
@@ -176,6 +204,7 @@ put_end(struct reply *a, const struct crew *w, bool requests, const char *name, 
 	h.peer_pid = w->pid;
 	h.in = requests ? w->sent : NOT_KNOWN;
 	h.out = requests ? NOT_KNOWN : w->got;
+	look_into(end, &h);
 	put(a, &h);
 }
 

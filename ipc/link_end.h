@@ -29,6 +29,14 @@ enum link_way { LINK_RING, LINK_PIPE, LINK_QUEUE, LINK_ZMQ, LINK_WAY_COUNT };
 
 struct link_end;
 
+/* What a carrier knows of itself, for those who list it. */
+#define LINK_NOT_KNOWN UINT64_MAX
+struct link_look {
+	int fd;                                                   /* the socket; -1: none */
+	uint64_t bytes;                                           /* of memory */
+	uint64_t in, out, bytes_in, bytes_out, depth, depth_high; /* messages, bytes */
+};
+
 /* How a staged record travels.  Nothing here waits. */
 struct link_carrier {
 	/* All of it or nothing: 0, or -EAGAIN when there is no room. */
@@ -37,6 +45,7 @@ struct link_carrier {
 	int (*receive)(struct link_end *e, void *record, uint32_t room);
 	bool (*has_room)(struct link_end *e, uint32_t size);
 	void (*close)(struct link_end *e);
+	void (*look)(const struct link_end *e, struct link_look *ret); /* NULL: nothing is known */
 };
 
 struct link_end {

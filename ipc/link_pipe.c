@@ -63,11 +63,33 @@ piped_close(struct link_end *e)
 	free(p);
 }
 
+/* This side's count: of what it sent, or of what it took. */
+static void
+piped_look(const struct link_end *e, struct link_look *ret)
+{
+	const struct piped *p = e->carried;
+	uint64_t out = atomic_load_explicit(&p->end.counters->messages_out, memory_order_relaxed);
+	uint64_t in = atomic_load_explicit(&p->end.counters->messages_in, memory_order_relaxed);
+
+	ret->fd = pipe_fd(&p->end);
+	if (out > 0) {
+		ret->in = out;
+		ret->bytes_in =
+			atomic_load_explicit(&p->end.counters->bytes_out, memory_order_relaxed);
+	}
+	if (in > 0) {
+		ret->out = in;
+		ret->bytes_out =
+			atomic_load_explicit(&p->end.counters->bytes_in, memory_order_relaxed);
+	}
+}
+
 static const struct link_carrier carrier = {
 	.send = piped_send,
 	.receive = piped_receive,
 	.has_room = piped_has_room,
 	.close = piped_close,
+	.look = piped_look,
 };
 
 /* Takes `fd` over, on success. */

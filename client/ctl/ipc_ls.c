@@ -73,6 +73,7 @@ static const struct {
 			  BIT(F_DEPTH) },
 	{ "queue", BIT(F_OWNER) | BIT(F_ATTACHED) | BIT(F_BYTES) | BIT(F_IN) | BIT(F_OUT) |
 			   BIT(F_DEPTH) | BIT(F_DEPTH_HIGH) },
+	{ "pipe", BIT(F_OWNER) | BIT(F_ATTACHED) | BIT(F_IN) | BIT(F_OUT) | BIT(F_USED) },
 	{ "socket", BIT(F_ATTACHED) | BIT(F_IN) | BIT(F_OUT) | BIT(F_USED) | BIT(F_AGE) },
 	{ "counter", BIT(F_OWNER) | BIT(F_VALUE) },
 	{ "lock", BIT(F_OWNER) | BIT(F_DEPTH) | BIT(F_VALUE) },

@@ -60,6 +60,8 @@ complete(const struct sockets *s, struct ipc_row *row)
 		return;
 	}
 	uint64_t waiting = own->waiting + (peer ? peer->waiting : 0);
+	if (strcmp(row->kind, "pipe") == 0) /* one direction: what it writes waits over there */
+		waiting = row->in == IPC_UNKNOWN ? own->waiting : peer ? peer->waiting : 0;
 	row->used = row->used == IPC_UNKNOWN ? waiting : row->used + waiting;
 	if (peer)
 		attach_holders(s, row, peer->inode);
@@ -81,7 +83,12 @@ add_pair(const struct sockets *s, const struct diag_socket *own, const struct di
 	row->peer_pid = there;
 	proc_role(here, row->owner, sizeof row->owner);
 	proc_role(there, row->peer, sizeof row->peer);
-	snprintf(row->name, sizeof row->name, "%s control", row->peer);
+	const char *path = own->path[0] ? own->path : peer->path;
+	const char *slash = strrchr(path, '/');
+	if (slash)
+		snprintf(row->name, sizeof row->name, "%s connection", slash + 1);
+	else
+		snprintf(row->name, sizeof row->name, "%s control", row->peer);
 	row->inode = own->inode;
 	row->used = own->waiting + peer->waiting;
 	attach_holders(s, row, own->inode);

@@ -82,6 +82,26 @@ by_ls() {
 	[ "$(rows 'select(.name == "cpu/0 requests").attached | @csv' ring)" = "$(broker),$worker" ]
 }
 
+@test "ls: a link of each way says what went through it" {
+	daemon_stop || true
+	config=$(mktemp)
+	for way in ring pipe queue zmq; do
+		printf '[pool "%s"]\nexecutor = process\nworkers = 1\nlink = %s\n' $way $way
+	done >"$config"
+	daemon_start --config "$config"
+	rm "$config"
+	for way in ring pipe queue zmq; do
+		pyprepctl submit noop --pool $way --count 100 -q >/dev/null
+		[ "$(rows "select(.name == \"$way/0\") | \"\(.way) \(.in) \(.out)\"" link)" = "$way 100 100" ]
+		[ "$(rows "select(.name == \"$way/0 requests\") | .in" ring pipe queue socket)" = 100 ]
+		[ "$(rows "select(.name == \"$way/0 results\") | .out" ring pipe queue socket)" = 100 ]
+	done
+	[ "$(rows 'select(.name == "queue/0 requests") | "\(.out) \(.depth)"' queue)" = "100 0" ]
+	[ "$(rows 'select(.name == "queue/0 results") | .depth_high >= 1' queue)" = true ]
+	[ "$(rows 'select(.name == "pipe/0 requests") | "\(.used) \(.inode != null)"' pipe)" = "0 true" ]
+	[ -z "$(rows 'select(.state == "unknown") | .name')" ]
+}
+
 @test "ls: each child of the supervisor has its control socket, and each listener its path" {
 	pyprepctl counter add x 1 --manager >/dev/null # the manager is there
 	all=$(pyprepctl ipc ls --json socket)
