@@ -26,10 +26,14 @@
  *          mode=full: maxsize[10] wait_ms[200] -> accepted full waited_s
  *          mode=killed: wait_ms[1000] kind -> wedged waited_s: of two consumers the one
  *            that waits in get() is killed; does the other get the next message?
- * pipe     mode=roundtrip: bytes[64] messages[5000] how=[bytes]|object -> p50_ns p99_ns
- *            rate_per_s seconds (send_bytes(), or send(), which pickles)
+ * pipe     mode=roundtrip: bytes[64] messages[5000] how=[bytes]|object cpus[0]|1|2 ->
+ *            p50_ns p99_ns rate_per_s seconds (send_bytes(), or send(), which pickles; both
+ *            sides bound to one CPU or to one each)
  *          mode=rate: the same, one way -> rate_per_s seconds messages bytes cpu_seconds
- *          mode=eof: -> eof (bool) waited_s: the other side is killed while we wait
+ *          mode=sum: bytes[8388608] messages[10] -> p50_ns p99_ns rate_per_s seconds: u64
+ *            numbers are sent, their sum comes back
+ *          mode=eof: -> eof (bool) waited_s: the other side is killed while we wait; from the
+ *            kill on
  * shm      mode=work: bytes[8388608] rounds[20] touch[0] -> whole_seconds (create, fill,
  *            sum) create_ns attach_ns (medians, to the first byte read; with touch=1 one
  *            of every page) fill_seconds sum_seconds sum elements by ("numpy" or

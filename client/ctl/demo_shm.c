@@ -131,7 +131,7 @@ add_together(struct demo *demo, struct stage *stage, bool locked, uint64_t round
 static void
 ask_python_to_lose(struct demo *demo)
 {
-	const char *params[] = { "mode=lost", demo_quick(demo) ? "adds=20000" : "adds=100000",
+	const char *params[] = { "mode=lost", demo_quick(demo) ? "adds=100000" : "adds=400000",
 				 "processes=2", NULL };
 	json_t *answer = demo_python(demo, "shm", params);
 	double expected = demo_number(answer, "expected");

@@ -74,7 +74,8 @@ keep_least(double *least, double seconds)
 static void
 show_gil(struct demo *d, const struct three_ways *c, const struct three_ways *python)
 {
-	demo_figure(d, "one_after_another_ns", c->one * 1e9, "ns", "one after another");
+	demo_figure(d, "one_after_another_ns", c->one * 1e9, "ns",
+		    "one after another (C and Python: each its own loop)");
 	demo_figure(d, "threads_ns", c->threads * 1e9, "ns", "the same work by 2 threads");
 	demo_figure(d, "processes_ns", c->processes * 1e9, "ns", "the same work by 2 processes");
 	demo_figure(d, "speed_up_threads", c->one / c->threads, "x", "faster by 2 threads");

@@ -165,7 +165,7 @@ explain_share(struct demo *d)
 	(void)array_unlink(name);
 	demo_figure(d, "copied_ns", copied, "ns", "sent through a pipe and summed (p50)");
 	demo_python_figure(d, "copied_ns",
-			   python_seconds(d, "pipe", "mode=roundtrip", "messages=20", "p50_ns"));
+			   python_seconds(d, "pipe", "mode=sum", "messages=20", "p50_ns"));
 	demo_figure(d, "shared_first_ns", first, "ns", "shared: attached by name, and summed");
 	demo_figure(d, "shared_ns", shared, "ns", "shared: summed again (p50)");
 	demo_python_figure(d, "shared_ns",

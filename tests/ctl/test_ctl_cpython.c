@@ -142,6 +142,8 @@ Test(ctl_cpython, messages_are_measured)
 	expect_figures("pipe", "messages=100 how=object", "p50_ns p99_ns rate_per_s seconds");
 	expect_figures("pipe", "messages=100 mode=rate",
 		       "rate_per_s seconds messages bytes cpu_seconds");
+	expect_figures("pipe", "messages=100 cpus=2 bytes=1", "p50_ns");
+	expect_figures("pipe", "mode=sum bytes=8000 messages=2", "p50_ns p99_ns rate_per_s");
 	expect_figures("pipe", "mode=eof", "eof waited_s");
 }
 

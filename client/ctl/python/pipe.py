@@ -1,5 +1,14 @@
-# pipe.py - multiprocessing.Pipe: round trip, one way, and its end.
+# pipe.py - multiprocessing.Pipe: round trip, one way, a sum asked for, and its end.
+import threading
+
 mode = param("mode", "roundtrip")
+
+
+def pin(index, cpus):
+    """Side `index` of two: on a CPU of its own, on the other's, or (0) wherever."""
+    if cpus:
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[index % cpus % len(allowed)]})
 
 
 def verbs(connection, how):
@@ -8,7 +17,8 @@ def verbs(connection, how):
     return connection.send_bytes, connection.recv_bytes
 
 
-def echo(connection, how, count):
+def echo(connection, how, count, cpus):
+    pin(1, cpus)
     send, recv = verbs(connection, how)
     for _ in range(count):
         send(recv())
@@ -16,10 +26,12 @@ def echo(connection, how, count):
 
 def roundtrip():
     size, messages, how = param("bytes", 64), param("messages", 5000), param("how", "bytes")
+    cpus = param("cpus", 0)
     ours, theirs = FORK.Pipe()
-    warm, payload, times = 200, bytes(size), []
-    process = FORK.Process(target=echo, args=(theirs, how, warm + messages))
+    warm, payload, times = min(200, messages), bytes(size), []
+    process = FORK.Process(target=echo, args=(theirs, how, warm + messages, cpus))
     process.start()
+    pin(0, cpus)
     theirs.close()
     send, recv = verbs(ours, how)
     for i in range(warm + messages):
@@ -56,20 +68,55 @@ def rate():
            cpu_seconds=cpu)
 
 
+def add_up(connection, count):
+    for _ in range(count):
+        numbers = memoryview(connection.recv_bytes()).cast("Q")
+        connection.send(sum(numbers))
+
+
+def asked_sum():
+    """Numbers are sent, their sum comes back."""
+    size, messages, warm = param("bytes", 8 << 20), param("messages", 10), 1
+    ours, theirs = FORK.Pipe()
+    process = FORK.Process(target=add_up, args=(theirs, warm + messages))
+    process.start()
+    theirs.close()
+    payload, times = bytes(size - size % 8), []
+    for i in range(warm + messages):
+        begun = time.monotonic()
+        ours.send_bytes(payload)
+        ours.recv()
+        if i >= warm:
+            times.append(time.monotonic() - begun)
+    process.join()
+    answer(seconds=sum(times), rate_per_s=messages / sum(times), messages=messages, bytes=size,
+           **percentiles(times))
+
+
 def eof():
+    """A thread kills the other side while we wait."""
     ours, theirs = FORK.Pipe()
     process = FORK.Process(target=time.sleep, args=(60,))
     process.start()
     theirs.close()
-    begun = time.monotonic()
-    kill(process)
-    # The other side was forked with our own end open, too; with it dead nobody has that.
+    killed = []
+
+    def kill_later():
+        time.sleep(0.05)
+        killed.append(time.monotonic())
+        os.kill(process.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_later)
+    killer.start()
     try:
         ours.recv()
         ended = False
     except EOFError:
         ended = True
-    answer(eof=ended, waited_s=time.monotonic() - begun)
+    at = time.monotonic()
+    killer.join()
+    process.join()
+    answer(eof=ended, waited_s=at - killed[0])
 
 
-{"roundtrip": roundtrip, "rate": rate, "eof": eof}[mode]()
+{"roundtrip": roundtrip, "rate": rate, "sum": asked_sum, "eof": eof}[mode]()
