@@ -350,6 +350,7 @@ proxy_pump(struct pyprep_manager *m, uint64_t deadline_ns, struct pyprep_problem
 	proxy_flush(m);
 	if (take_all(m) > 0)
 		return 0;
+	now_ns = clock_now(); /* not before what held_renew() noted */
 	int r = look_after(m, now_ns, &next_ns, why);
 	if (r < 0 || deadline_ns <= now_ns)
 		return r;

@@ -7,6 +7,8 @@
 #include "client/manager.h"
 #include "ipc/clock.h"
 
+#define UNANSWERED_MS 20 /* until an answer is looked for */
+
 /* A lease is renewed after a third of it: two renewals may fail to come. */
 static uint64_t
 renew_at(uint64_t lease_ns)
@@ -56,6 +58,7 @@ held_renew(struct pyprep_manager *m, uint64_t now_ns)
 					   .value = h->fence,
 					   .expected = (int64_t)h->lease_ns };
 		(void)proxy_ask(m, &ask, h->name, NULL, true, &h->renewing);
+		h->renew_ns = renew_at(h->lease_ns);
 	}
 }
 
@@ -67,7 +70,6 @@ held_renewed(struct pyprep_manager *m, struct asked *a)
 		if (h->fence == 0 || h->renewing != a->ask.sequence)
 			continue;
 		h->renewing = 0;
-		h->renew_ns = renew_at(h->lease_ns);
 		h->lost = a->status != MANAGER_OK;
 	}
 	a->state = ASKED_FREE;
@@ -78,9 +80,11 @@ pyprep_manager_due(const struct pyprep_manager *m)
 {
 	uint64_t now_ns = clock_now(), next_ns = held_next_ns(m);
 
-	/* A renewal that is not answered is looked after, too. */
+	/* What is unanswered is looked after, too. */
+	if (m->first != m->next && next_ns > now_ns + UNANSWERED_MS * NS_PER_MS)
+		return UNANSWERED_MS;
 	if (next_ns == UINT64_MAX)
-		return m->first != m->next ? 100 : -1;
+		return -1;
 	return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns) / NS_PER_MS) + 1;
 }
 

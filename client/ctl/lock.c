@@ -110,9 +110,7 @@ attend(struct pyprep_manager *m, pid_t pid, int signals)
 		int ms = lost ? -1 : pyprep_manager_due(m);
 		if (poll(&pfd, 1, ms) > 0)
 			pass_signal(signals, pid);
-		if (lost || pyprep_manager_due(m) > 0)
-			continue;
-		if (pyprep_manager_tend(m, &why) < 0) {
+		if (!lost && pyprep_manager_tend(m, &why) < 0) {
 			lost = true;
 			ctl_note("%s; the command is no longer alone: ending it", why.message);
 			kill(pid, SIGTERM);
