@@ -315,6 +315,25 @@ Test(array, another_user_may_do_what_its_mode_says)
 	array_close(a);
 }
 
+static struct array *parents;
+
+static int
+close_the_parents(void)
+{
+	array_close(parents);
+	return 0;
+}
+
+Test(array, a_forked_child_that_closes_its_parents_view_leaves_the_parent_a_holder)
+{
+	parents = made(ARRAY_WEAK);
+	cr_expect_eq(run_child(close_the_parents), 0);
+	cr_expect_eq(looked_at().living, 1);
+	cr_expect(array_is_current(parents));
+	array_close(parents);
+	cr_expect_eq(names_left(), 0);
+}
+
 /* In a mount namespace of its own, with 64 KiB of /dev/shm. */
 static int
 in_a_small_shm(void)
