@@ -151,16 +151,16 @@ Test(array_ops, sums_of_floats_are_near_and_repeat)
 	}
 }
 
-/* Blocks of 1e16, 1 x 32768 and -1e16: a plain sum of the parts loses some. */
+/* Blocks of 1e25, 1 x 32768 and -1e25: a plain sum of the parts is 0. */
 Test(array_ops, parts_are_added_with_what_rounding_took)
 {
 	struct array a = array_of(ARRAY_f64, 3 * ARRAY_BLOCK);
 	double *at = a.data;
 
-	at[0] = 1e20;
+	at[0] = 1e25;
 	for (uint64_t i = ARRAY_BLOCK; i < 2 * ARRAY_BLOCK; i++)
 		at[i] = 1;
-	at[2 * ARRAY_BLOCK] = -1e20;
+	at[2 * ARRAY_BLOCK] = -1e25;
 	struct array_sum sum = sum_by_blocks(&a);
 	cr_expect_eq(array_sum_real(&sum), 32768.0);
 	at[0] = INFINITY;
