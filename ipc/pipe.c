@@ -38,7 +38,7 @@ pipe_pair(int ret_fds[2])
 int
 pipe_attach(struct pipe_end *ret, int fd)
 {
-	unsigned char *spill = malloc(PIPE_WHOLE_MAX); /* pages come when they are touched */
+	unsigned char *spill = malloc(PIPE_SPILL); /* pages come when they are touched */
 
 	if (spill == NULL)
 		return -ENOMEM;
@@ -207,6 +207,7 @@ struct train {
 	size_t total, at;
 	const int *fds;
 	unsigned count;
+	bool announced; /* that descriptors come */
 };
 
 #define PIPE_STAGED 1024u
@@ -235,10 +236,30 @@ send_parts(struct pipe_end *p, struct pipe_head *head, const struct train *t, si
 	return sendmsg(p->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* errno of a send; a reset: gone, and ours unread. */
+static int
+send_error(void)
+{
+	return errno == ECONNRESET ? -EPIPE : -errno;
+}
+
+static int
+announce(struct pipe_end *p, struct train *t)
+{
+	const struct pipe_head head = { .offset = PIPE_ANNOUNCE };
+
+	if (send(p->fd, &head, sizeof(head), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return send_error();
+	t->announced = true;
+	return 0;
+}
+
 /* Send the next packet: 1 when it was the last, 0, -EAGAIN, -EPIPE, another -errno. */
 static int
 send_packet(struct pipe_end *p, struct train *t)
 {
+	if (t->count > 0 && !t->announced)
+		return announce(p, t);
 	size_t left = t->total - t->at, length = left < PIPE_WHOLE_MAX ? left : PIPE_WHOLE_MAX;
 	struct pipe_head head = { .total = (uint32_t)t->total, .offset = (uint32_t)t->at };
 	bool staged = length <= PIPE_STAGED && t->count == 0;
@@ -246,7 +267,7 @@ send_packet(struct pipe_end *p, struct train *t)
 		staged ? send_staged(p, &head, t->data, length) : send_parts(p, &head, t, length);
 
 	if (n < 0)
-		return errno == ECONNRESET ? -EPIPE : -errno; /* reset: gone, and ours unread */
+		return send_error();
 	t->at += length;
 	t->data += length;
 	if (t->at < t->total)

@@ -74,6 +74,7 @@ struct pipe_end {
 	size_t held_bytes;
 	struct pipe_held *partial; /* the frame under way; NULL: none */
 	unsigned char *spill;      /* what of a packet does not fit the caller's buffer */
+	bool scatters;             /* the next packet may be large, or have descriptors */
 	unsigned char *unsent;     /* rest of a frame that pipe_try_send() took */
 	size_t unsent_bytes, unsent_at, unsent_total; /* length, done, of the whole frame */
 	struct pipe_counters *counters;               /* `own`, or somebody's memory */

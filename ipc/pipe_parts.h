@@ -10,6 +10,13 @@ struct pipe_head {
 	uint32_t offset; /* of this packet's bytes in it; 0: a frame begins */
 };
 
+/* The offset of an empty packet that says: the next one may have descriptors.  Only then, and
+ * when frames are large, the reader uses recvmsg(). */
+#define PIPE_ANNOUNCE UINT32_MAX
+
+#define PIPE_SMALL 4096u                                       /* copying it costs less */
+#define PIPE_SPILL (PIPE_WHOLE_MAX + sizeof(struct pipe_head)) /* any packet, head and all */
+
 /* How long a call still waits, and how often it has looked. */
 struct pipe_wait {
 	uint64_t deadline_ns; /* 0: for ever */

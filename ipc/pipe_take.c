@@ -194,29 +194,88 @@ take_next(struct pipe_end *p, struct place *place)
 	return 0;
 }
 
-/* A frame of `total` begins with `n` bytes that lie in the caller's buffer, then in the spill. */
-static int
-begin_frame(struct pipe_end *p, struct place *place, size_t total, size_t n, struct pipe_fds *fds)
+/* The first packet of a frame, in up to two pieces. */
+struct packet {
+	struct pipe_head head;
+	const unsigned char *piece[2];
+	size_t length[2];
+	struct pipe_fds fds;
+};
+
+static void
+gather(const struct packet *packet, unsigned char *to)
 {
+	if (packet->length[0] > 0 && packet->piece[0] != to)
+		memcpy(to, packet->piece[0], packet->length[0]);
+	if (packet->length[1] > 0)
+		memcpy(to + packet->length[0], packet->piece[1], packet->length[1]);
+}
+
+/* In one piece, without descriptors: recv() is 0.15 us cheaper than recvmsg(). */
+static ssize_t
+read_plain(struct pipe_end *p, struct packet *ret)
+{
+	ssize_t n;
+
+	if (p->ended)
+		return -EPIPE;
+	do
+		n = recv(p->fd, p->spill, PIPE_SPILL, MSG_DONTWAIT);
+	while (n < 0 && errno == ECONNRESET);
+	if (n < 0)
+		return -errno;
+	if (n == 0) {
+		p->ended = true;
+		return -EPIPE;
+	}
+	if ((size_t)n < sizeof(ret->head))
+		return -EPROTO;
+	memcpy(&ret->head, p->spill, sizeof(ret->head));
+	n -= (ssize_t)sizeof(ret->head);
+	*ret = (struct packet){ .head = ret->head,
+				.piece[0] = p->spill + sizeof(ret->head),
+				.length[0] = (size_t)n };
+	return n;
+}
+
+/* Straight into the caller's buffer, what is too much into the spill; with descriptors. */
+static ssize_t
+read_scattered(struct pipe_end *p, const struct place *place, struct packet *ret)
+{
+	struct iovec parts[3] = { { &ret->head, sizeof(ret->head) },
+				  { place->buffer, place->room },
+				  { p->spill, PIPE_SPILL } };
+	ssize_t n = read_packet(p, parts, 3, 0, &ret->fds);
+
+	if (n < 0)
+		return n;
+	ret->piece[0] = place->buffer;
+	ret->length[0] = (size_t)n < place->room ? (size_t)n : place->room;
+	ret->piece[1] = p->spill;
+	ret->length[1] = (size_t)n - ret->length[0];
+	return n;
+}
+
+/* A frame of which `n` bytes are here, and which the caller's buffer is too small for, or which
+ * goes on. */
+static int
+begin_frame(struct pipe_end *p, struct place *place, struct packet *packet, size_t n)
+{
+	size_t total = packet->head.total;
 	struct pipe_held *h = malloc(sizeof(*h));
 	bool borrowed = place->buffer != NULL && total <= place->room;
 	unsigned char *data = borrowed ? place->buffer : malloc(total > 0 ? total : 1);
-	size_t first = n < place->room ? n : place->room;
 
 	if (h == NULL || data == NULL) {
 		free(h);
 		if (!borrowed)
 			free(data);
-		close_fds(fds);
+		close_fds(&packet->fds);
 		return -ENOMEM;
 	}
-	if (!borrowed) {
-		if (first > 0)
-			memcpy(data, place->buffer, first);
-		memcpy(data + first, p->spill, n - first);
-	}
+	gather(packet, data);
 	*h = (struct pipe_held){
-		.data = data, .total = total, .have = n, .borrowed = borrowed, .fds = *fds
+		.data = data, .total = total, .have = n, .borrowed = borrowed, .fds = packet->fds
 	};
 	p->partial = h;
 	end_partial(p, place);
@@ -226,26 +285,24 @@ begin_frame(struct pipe_end *p, struct place *place, size_t total, size_t n, str
 static int
 take_first(struct pipe_end *p, struct place *place)
 {
-	struct pipe_head head;
-	struct pipe_fds fds;
-	struct iovec parts[3] = { { &head, sizeof(head) },
-				  { place->buffer, place->room },
-				  { p->spill, PIPE_WHOLE_MAX } };
-	ssize_t n = read_packet(p, parts, 3, 0, &fds);
+	struct packet packet = { 0 };
+	ssize_t read = p->scatters ? read_scattered(p, place, &packet) : read_plain(p, &packet);
 
-	if (n < 0)
-		return (int)n;
-	if (head.offset != 0 || head.total < (size_t)n || head.total > p->frame_max ||
-	    (head.total > (size_t)n && n == 0)) {
-		close_fds(&fds);
-		/* The rest of a frame whose beginning another reader, or nobody, has. */
-		return head.offset != 0 ? 0 : -EPROTO;
+	if (read < 0)
+		return (int)read;
+	size_t n = (size_t)read, total = packet.head.total;
+	p->scatters = n > PIPE_SMALL || packet.head.offset == PIPE_ANNOUNCE;
+	if (packet.head.offset != 0 || total < n || total > p->frame_max || (total > n && n == 0)) {
+		close_fds(&packet.fds);
+		/* Announced descriptors, or the rest of a frame whose beginning nobody has. */
+		return packet.head.offset != 0 ? 0 : -EPROTO;
 	}
-	if (head.total > (size_t)n || (size_t)n > place->room || place->buffer == NULL)
-		return begin_frame(p, place, head.total, (size_t)n, &fds);
+	if (total > n || n > place->room || place->buffer == NULL)
+		return begin_frame(p, place, &packet, n);
+	gather(&packet, place->buffer);
 	place->filled = true;
-	place->bytes = (size_t)n;
-	place->fds = fds;
+	place->bytes = n;
+	place->fds = packet.fds;
 	return 0;
 }
 
