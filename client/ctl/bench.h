@@ -9,6 +9,7 @@
  *   bench_lane.c     rows of the lane: one in flight, many in flight, array jobs
  *   bench_pool.c     rows of the pools: sleeps, sums of squares, commands
  *   bench_life.c     rows of processes: replacement, start
+ *   bench_pipe.c     rows of the pipe and of the lock
  *   bench_memory.c   rows of memory: queued jobs, the idle daemon
  *   bench_queue.c ...  rows of the group `ipc`: the primitives, one file each
  *
@@ -67,7 +68,8 @@ struct bench_row {
 extern const struct bench_row bench_rows[]; /* name NULL at the end */
 #define BENCH_ROW_NAMES                                                             \
 	"attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate " \
-	"replacement bytes_per_job idle_pss start array_attach array_sum"
+	"replacement bytes_per_job idle_pss start array_attach array_sum "          \
+	"pipe_rtt lock_pair"
 
 int bench_fail(struct bench_result *result, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -169,5 +171,10 @@ int bench_idle_pss(const struct bench *bench, struct bench_result *result);
 int bench_start(const struct bench *bench, struct bench_result *result);
 int bench_array_attach(const struct bench *bench, struct bench_result *result);
 int bench_array_sum(const struct bench *bench, struct bench_result *result);
+
+/* ---- bench_pipe.c ---- */
+
+int bench_pipe_rtt(const struct bench *bench, struct bench_result *result);
+int bench_lock_pair(const struct bench *bench, struct bench_result *result);
 
 #endif

@@ -39,6 +39,10 @@ const struct bench_row bench_rows[] = {
 	  "open, mmap with MAP_POPULATE, touch", RATIO_AT_MOST, 1.5, true, bench_array_attach },
 	{ "ipc", "array_sum", "ms", "the sum of an array of 64 MB over 2 workers",
 	  "the same loop in one process", RATIO_AT_MOST, 1.0, true, bench_array_sum },
+	{ "ipc", "pipe_rtt", "ns", "64 bytes through a pipe and back, one in flight",
+	  "a bare socket pair that waits the same way", RATIO_AT_MOST, 1.2, true, bench_pipe_rtt },
+	{ "ipc", "lock_pair", "ns", "a robust lock taken and released, with nobody else",
+	  "compare-and-swap, exchange", RATIO_AT_MOST, 3, true, bench_lock_pair },
 	{ 0 },
 };
 
