@@ -59,11 +59,18 @@ pipe_count_in(struct pipe_end *p, struct pipe_counters *mine, const struct pipe_
 	p->others = others;
 }
 
+/* Both ends write while the other reads: a cache line or two for each. */
+struct both_counters {
+	struct {
+		_Alignas(128) struct pipe_counters end;
+	} of[2];
+};
+
 /* A page with the counters of both, mapped once for each end, so that each can let go of it. */
 static int
 share_counters(struct pipe_end *ends[2])
 {
-	size_t bytes = 2 * sizeof(struct pipe_counters);
+	size_t bytes = sizeof(struct both_counters);
 	scoped_fd fd = memfd_create("pipe", MFD_CLOEXEC);
 
 	if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0)
@@ -72,9 +79,9 @@ share_counters(struct pipe_end *ends[2])
 		void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (base == MAP_FAILED)
 			return -errno;
-		struct pipe_counters *both = base;
+		struct both_counters *both = base;
 		ends[i]->shared = base;
-		pipe_count_in(ends[i], &both[i], &both[!i]);
+		pipe_count_in(ends[i], &both->of[i].end, &both->of[!i].end);
 	}
 	return 0;
 }
@@ -111,7 +118,7 @@ pipe_close(struct pipe_end *p)
 	free(p->spill);
 	free(p->unsent);
 	if (p->shared != NULL)
-		munmap(p->shared, 2 * sizeof(struct pipe_counters));
+		munmap(p->shared, sizeof(struct both_counters));
 	if (p->fd >= 0)
 		close(p->fd);
 	*p = (struct pipe_end){ .fd = -1 };

@@ -34,25 +34,13 @@ python_figure(const char *topic, const char *const *params, const char *key)
 
 /* ---- round trips ---- */
 
-/* Both pairs, and a process behind each that sends back. */
+/* Both pairs, and one process behind both that sends back, so that the scheduler places them
+ * alike: it and we take the same turns. */
 struct trips {
 	struct pipe_end ours, theirs;
 	int sockets[2];
-	pid_t pipe_pid, socket_pid;
+	pid_t pid;
 };
-
-static void
-pipe_echo(struct trips *t)
-{
-	char frame[FRAME];
-	size_t bytes;
-
-	pipe_close(&t->ours);
-	while (pipe_recv(&t->theirs, frame, sizeof frame, &bytes, -1) == 0)
-		if (pipe_send(&t->theirs, frame, bytes, -1) < 0)
-			break;
-	_exit(0);
-}
 
 /* The same policy, on a bare socket of the same type. */
 static ssize_t
@@ -70,16 +58,21 @@ bare_recv(int fd, char *frame)
 	}
 }
 
-static void
-socket_echo(struct trips *t)
+static int
+echo_turn(struct trips *t)
 {
 	char frame[FRAME];
+	size_t bytes;
 
-	close(t->sockets[0]);
-	while (bare_recv(t->sockets[1], frame) == FRAME)
-		if (send(t->sockets[1], frame, FRAME, MSG_NOSIGNAL) != FRAME)
-			break;
-	_exit(0);
+	for (unsigned i = 0; i < TRIPS; i++)
+		if (bare_recv(t->sockets[1], frame) != FRAME ||
+		    send(t->sockets[1], frame, FRAME, MSG_NOSIGNAL) != FRAME)
+			return -EPIPE;
+	for (unsigned i = 0; i < TRIPS; i++)
+		if (pipe_recv(&t->theirs, frame, sizeof frame, &bytes, -1) < 0 ||
+		    pipe_send(&t->theirs, frame, bytes, -1) < 0)
+			return -EPIPE;
+	return 0;
 }
 
 static int
@@ -89,22 +82,23 @@ trips_begin(struct trips *t, struct bench_result *result)
 
 	if (r < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, t->sockets) < 0)
 		return bench_fail(result, "no pipe: %s", strerror(r < 0 ? -r : errno));
-	t->pipe_pid = floor_fork();
-	if (t->pipe_pid == 0)
-		pipe_echo(t);
-	t->socket_pid = floor_fork();
-	if (t->socket_pid == 0)
-		socket_echo(t);
+	t->pid = floor_fork();
+	if (t->pid == 0) {
+		pipe_close(&t->ours);
+		close(t->sockets[0]);
+		while (echo_turn(t) == 0)
+			;
+		_exit(0);
+	}
 	pipe_close(&t->theirs);
 	close(t->sockets[1]);
-	return t->pipe_pid < 0 || t->socket_pid < 0 ? bench_fail(result, "cannot fork") : 0;
+	return t->pid < 0 ? bench_fail(result, "cannot fork") : 0;
 }
 
 static void
 trips_end(struct trips *t)
 {
-	floor_kill(t->pipe_pid);
-	floor_kill(t->socket_pid);
+	floor_kill(t->pid);
 	pipe_close(&t->ours);
 	close(t->sockets[0]);
 }
@@ -152,9 +146,9 @@ bench_pipe_rtt(const struct bench *bench, struct bench_result *result)
 
 	if (trips_begin(&t, result) < 0)
 		return -1;
-	int r = pipe_turn(&t, &warm);
+	int r = socket_turn(&t, &warm);
 	if (r == 0)
-		r = socket_turn(&t, &warm);
+		r = pipe_turn(&t, &warm);
 	for (unsigned i = 0; i < (bench->quick ? 35 : TURNS) && r == 0; i++) {
 		r = socket_turn(&t, &bare);
 		if (r == 0)
