@@ -35,7 +35,7 @@ struct array_job {
 	uint64_t items_failed;
 	uint64_t item_ps; /* measured picoseconds of an item; 0: not yet */
 	struct outcome sum; /* over the ranges */
-	char message[200];
+	char message[320];
 	struct range *ranges; /* handed out, not ended */
 	uint32_t range_count, range_capacity;
 	struct range *back; /* taken back unstarted: low, high */
@@ -245,7 +245,7 @@ array_range_ended(struct broker *b, struct crew *w, uint32_t index,
 	a->item_ps = a->item_ps == 0 ? item_ps : (a->item_ps * 3 + item_ps) / 4;
 	add_usage(&a->sum, &result->outcome);
 	if (range->next < range->high) {
-		char why[120];
+		char why[256];
 		snprintf(why, sizeof(why), "%.*s", (int)result->outcome.message_length, message);
 		note_failure(a, range, why);
 	}

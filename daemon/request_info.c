@@ -99,7 +99,7 @@ verb_resolve(struct broker *b, const struct request *r)
 
 	if (p == NULL)
 		return;
-	reply_begin(&a, 8);
+	reply_begin(&a, 9);
 	reply_uint(&a, "kind", index);
 	reply_uint(&a, "pool", p->index);
 	reply_text(&a, "kind_name", k->name);
@@ -107,6 +107,7 @@ verb_resolve(struct broker *b, const struct request *r)
 	reply_text(&a, "executor", p->config->executor->name);
 	reply_text(&a, "class", kind_class_text(k->class));
 	reply_flag(&a, "array", kind_has_items(k));
+	reply_flag(&a, "pieces", k->range != NULL);
 	reply_paths(&a, k);
 	reply_send(b, r, &a, 0);
 }

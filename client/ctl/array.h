@@ -81,6 +81,7 @@ struct array_work {
 	uint64_t again;   /* items that were done a second time: their worker had died */
 	bool jobs;        /* by jobs, at least in part */
 	bool interrupted;
+	bool torn; /* `once`, and items without a result may be half done */
 	char pool[64];
 	uint64_t elapsed_ns;
 };

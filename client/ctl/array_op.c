@@ -181,7 +181,7 @@ array_verb_scale(char **word, const struct words *words)
 	if (unfit > 0)
 		ctl_note("%" PRIu64 " elements did not fit %s and hold its end", unfit,
 			 array_type_name(op.stat.type));
-	if (status != 0 && op.work.jobs && op.work.missing > 0)
+	if (status != 0 && op.work.torn)
 		status = say_half_scaled(&op, status);
 	else if (status == 0)
 		say(&op, text,

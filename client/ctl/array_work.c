@@ -60,6 +60,7 @@ struct asking {
 	struct array_work *work;
 	int status;
 	bool died;      /* a worker did, under some of the items */
+	bool said_no;   /* an error of the work itself: what has no result was not begun */
 	bool elsewhere; /* the daemon does not take such jobs of us */
 	char why[400];
 };
@@ -85,6 +86,7 @@ take_receipt(struct asking *asking, const struct pyprep_receipt *r)
 	snprintf(asking->work->pool, sizeof asking->work->pool, "%s", r->pool ? r->pool : "");
 	asking->status = r->exit_status;
 	asking->died = strcmp(r->cause, "worker_died") == 0;
+	asking->said_no = strcmp(r->cause, "error") == 0 || strcmp(r->state, "refused") == 0;
 	asking->elsewhere = strcmp(r->error_code, "not_allowed") == 0;
 	snprintf(asking->why, sizeof asking->why, "%s", r->error_message);
 }
@@ -167,20 +169,19 @@ do_jobs(struct pyprep *p, struct array_work *work)
 	for (int round = 0; round < ROUNDS && work->missing > 0; round++) {
 		if (round > 0)
 			work->again += work->missing;
-		asking.died = false;
+		asking.died = asking.said_no = false;
 		int r = ask_round(p, &asking, &why);
 		if (r < 0)
 			return ctl_fail_problem(&why);
 		work->jobs = true;
-		if (work->interrupted)
-			return asking.status;
-		if (work->missing > 0 && (!asking.died || work->once))
+		work->torn = work->once && work->missing > 0 && !asking.said_no;
+		if (work->interrupted || work->torn)
+			return asking.status != 0 ? asking.status : EXIT_SOME_FAILED;
+		if (!asking.died)
 			break;
 	}
 	if (work->missing == 0)
 		return 0;
-	if (asking.died && work->once)
-		return asking.status != 0 ? asking.status : EXIT_SOME_FAILED;
 	if (asking.elsewhere || asking.died) {
 		ctl_note("%s; doing it here", asking.why);
 		work->again += asking.died ? work->missing : 0;

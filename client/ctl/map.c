@@ -68,15 +68,23 @@ map_summary(const struct map *map, uint64_t items, uint64_t failed, uint64_t wal
 
 /* ---- what the daemon knows of the kind ---- */
 
+struct form {
+	bool array;  /* LO..HI can be one array job */
+	bool pieces; /* which takes parameters */
+};
+
 static int
 got_array(void *context, const msgpack_object *map)
 {
-	*(bool *)context = field_bool(map, "array");
+	struct form *form = context;
+
+	form->array = field_bool(map, "array");
+	form->pieces = field_bool(map, "pieces");
 	return 0;
 }
 
 static int
-ask_array(struct pyprep *p, const struct map *map, bool *ret)
+ask_array(struct pyprep *p, const struct map *map, struct form *ret)
 {
 	struct request request;
 
@@ -195,12 +203,13 @@ close_output(struct map *map, int status)
 static int
 map_with(struct pyprep *p, struct map *map)
 {
-	bool array = false;
+	struct form form = { 0 };
 
-	int status = ask_array(p, map, &array);
+	int status = ask_array(p, map, &form);
 	if (status != 0)
 		return status;
-	if (array && map->range && !arg.each && !arg.param && map->param_count == 0)
+	if (form.array && map->range && !arg.each && !arg.param &&
+	    (form.pieces || map->param_count == 0))
 		return map_array(p, map);
 	status = find_param(p, map);
 	return status != 0 ? status : map_each(p, map);

@@ -159,14 +159,18 @@ map_array(struct pyprep *p, const struct map *map)
 	uint64_t items = (uint64_t)map->high - (uint64_t)map->low;
 	struct pyprep_problem why = { 0 };
 	struct attached attached;
+	const char **params = ctl_alloc((size_t)map->param_count + 1, sizeof *params);
 	struct pyprep_job job = {
 		.kind = map->kind,
 		.pool = map->pool,
+		.params = params,
 		.timeout_ns = map->timeout_ns,
 		.item_low = map->low,
 		.item_high = map->high,
 	};
 
+	for (int i = 0; i < map->param_count; i++)
+		params[i] = map->params[i];
 	attached_begin(&attached, p, got_event, &m);
 	progress_begin(&attached.progress, "items", items, ctl.quiet);
 	attached.progress.open = items;
@@ -174,6 +178,7 @@ map_array(struct pyprep *p, const struct map *map)
 	do
 		r = pyprep_submit(p, &job, NULL, NULL, &why);
 	while (r == -EINTR && !attached_stopped(&attached));
+	free(params);
 	if (r < 0)
 		return ctl_fail_problem(&why);
 	attached_finish(&attached);

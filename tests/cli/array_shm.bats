@@ -130,6 +130,35 @@ until_true() {
 	[ "$status" -eq 77 ]
 }
 
+@test "a daemon of another user: its workers may not open it, and say what to do" {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	PRIVATE=$(mktemp -d)
+	chmod 755 "$PRIVATE"
+	export PYPREP_RUNTIME_DIR=$PRIVATE/run PYPREP_STATE_DIR=$PRIVATE/state
+	install -d -o 65534 -g 65534 "$PYPREP_RUNTIME_DIR" "$PYPREP_STATE_DIR"
+	setpriv --reuid 65534 --regid 65534 --clear-groups "$PYPREP_BIN/pyprepd" >"$PRIVATE/log" 2>&1 3>&- &
+	DAEMON=$!
+	pyprepctl ping -q --wait 10 || skip "nobody cannot run $PYPREP_BIN"
+	pyprepctl array create "$NAME" f64 1000 -q
+	says 1 "the workers may not open array \"$NAME\"" array fill "$NAME" 1
+	says 1 "or work on it with --here" array scale "$NAME" 2
+	says 0 "in this process" array fill "$NAME" 1 --here
+	pyprepctl array rm "$NAME" -q
+	pyprepctl array create "$NAME" f64 1000 --mode 0666 -q
+	says 0 "by jobs" array fill "$NAME" 1
+	[ "$(pyprepctl array sum "$NAME" -q)" = 1000 ]
+}
+
+@test "map and submit take the kinds of arrays, too" {
+	pyprepctl array create "$NAME" u8 100000 -q
+	daemon_start
+	pyprepctl map array_fill 0..4 "name=$NAME" value=2 -q
+	[ "$(pyprepctl map array_fill 0..4 "name=$NAME" value=2 -o - | xargs)" = "32768 32768 32768 1696" ]
+	says 1 "items of work, not 4" map array_fill 0..5 "name=$NAME" value=2
+	json '.result == "200000"' submit array_sum "name=$NAME" --json
+	says 2 "needs name" map array_sum 0..4
+}
+
 # ---- holders ----
 
 @test "hold: counted while the command runs; its status is the command's" {
