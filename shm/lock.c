@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -93,6 +94,21 @@ state_of(const struct lock *l)
 	return (enum state)atomic_load_explicit(&l->state, memory_order_relaxed);
 }
 
+/* Which thread of this process: another one may call by mistake, and must change nothing. */
+static uint64_t
+this_thread(void)
+{
+	static _Thread_local char here;
+	return (uint64_t)(uintptr_t)&here;
+}
+
+static bool
+is_mine(const struct lock *l)
+{
+	return atomic_load_explicit(&l->holder, memory_order_acquire) == owner_self() &&
+	       atomic_load_explicit(&l->thread, memory_order_relaxed) == this_thread();
+}
+
 /* The mutex is ours, by `r` 0 or EOWNERDEAD: so is the lock, or it is broken. */
 static int
 begin_hold(struct lock *l, int r, bool contended)
@@ -103,7 +119,8 @@ begin_hold(struct lock *l, int r, bool contended)
 		pthread_mutex_unlock(&l->mutex);
 		return -ENOTRECOVERABLE;
 	}
-	atomic_store_explicit(&l->holder, owner_self(), memory_order_relaxed);
+	atomic_store_explicit(&l->thread, this_thread(), memory_order_relaxed);
+	atomic_store_explicit(&l->holder, owner_self(), memory_order_release);
 	add_one(&l->taken);
 	if (contended)
 		add_one(&l->contended);
@@ -132,11 +149,11 @@ end_hold(struct lock *l)
 {
 	uint64_t self = owner_self(), nobody = OWNER_NOBODY;
 
-	if (lock_holder(l) != self)
+	if (!is_mine(l))
 		return -EPERM;
 	atomic_store_explicit(&l->holder, OWNER_NOBODY, memory_order_relaxed);
 	int r = pthread_mutex_unlock(&l->mutex);
-	if (r != 0) /* another thread of ours holds it */
+	if (r != 0) /* it was an ended thread's, in whose place ours lies */
 		atomic_compare_exchange_strong(&l->holder, &nobody, self);
 	return -r;
 }
@@ -145,7 +162,7 @@ end_hold(struct lock *l)
 static int
 decide(struct lock *l, enum state state)
 {
-	if (lock_holder(l) != owner_self() || state_of(l) != UNCERTAIN)
+	if (!is_mine(l) || state_of(l) != UNCERTAIN)
 		return -EINVAL;
 	atomic_store_explicit(&l->state, state, memory_order_relaxed);
 	return 0;

@@ -40,6 +40,7 @@ struct lock {
 	_Atomic uint64_t taken;     /* times */
 	_Atomic uint64_t contended; /* of them, not at the first try */
 	_Atomic uint64_t recovered; /* of them, from a dead holder */
+	_Atomic uint64_t thread;    /* lock.c: which thread of the holder */
 };
 
 /* 0 or -errno. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -241,4 +242,68 @@ Test(lock, a_kill_at_each_instruction_is_told_or_harmless)
 	cr_log_info("%u instructions, %u of them with the lock", r, told);
 	cr_expect_gt(told, 10u);
 	cr_expect_gt(steps, 100u);
+}
+
+/* ---- a thread that releases what another one holds ---- */
+
+static _Atomic int over;
+
+static void
+stay_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	(void)sched_setaffinity(0, sizeof(set), &set); /* without a second one the test is weaker */
+}
+
+static void *
+release_what_is_not_mine(void *unused)
+{
+	(void)unused;
+	stay_on(1);
+	while (!atomic_load(&over))
+		if (lock_release(&s->lock) != -EPERM)
+			return "it released a lock of another thread's";
+	return NULL;
+}
+
+Test(lock, a_wrong_release_by_another_thread_does_not_spoil_the_right_one)
+{
+	pthread_t thread;
+	void *said;
+
+	cr_assert_eq(pthread_create(&thread, NULL, release_what_is_not_mine, NULL), 0);
+	stay_on(0);
+	for (int i = 0; i < 1000000; i++) {
+		cr_assert_eq(lock_take(&s->lock, WAIT_MS), 0, "take %d", i);
+		cr_assert_eq(lock_release(&s->lock), 0, "release %d", i);
+	}
+	atomic_store(&over, 1);
+	pthread_join(thread, &said);
+	cr_expect_null(said, "%s", (const char *)said);
+}
+
+static void *
+release_once(void *unused)
+{
+	(void)unused;
+	return (void *)(intptr_t)lock_release(&s->lock);
+}
+
+Test(lock, a_wrong_release_while_another_thread_repairs_does_not_break_it)
+{
+	pthread_t thread;
+	void *said;
+
+	kill_and_wait(start_holder(), SIGKILL);
+	cr_assert_eq(lock_take(&s->lock, WAIT_MS), -EOWNERDEAD);
+	cr_assert_eq(pthread_create(&thread, NULL, release_once, NULL), 0);
+	pthread_join(thread, &said);
+	cr_expect_eq((int)(intptr_t)said, -EPERM);
+	cr_expect_eq(lock_repaired(&s->lock), 0);
+	cr_expect_eq(lock_release(&s->lock), 0);
+	cr_expect_eq(lock_take(&s->lock, WAIT_MS), 0);
+	cr_expect_eq(lock_release(&s->lock), 0);
 }
