@@ -383,20 +383,27 @@ array_is_current(const struct array *a)
 /* ---- the end ---- */
 
 /* Give the slot back; the last holder of a weak array takes the names along.  When the lock
- * cannot be had, the slot is given back all the same, and whoever looks next does the rest. */
+ * cannot be had, the slot is given back all the same, and whoever looks next does the rest.
+ *
+ * The lock is taken on an opening of its own: that of meta_fd is shared with children forked
+ * since, and would stay locked as long as one of them lives. */
 static void
 let_go(struct array *a)
 {
-	struct array_beside b = { .fd = a->meta_fd, .writable = true, .meta = a->meta };
+	struct array_beside b = { .fd = -1, .writable = true, .meta = a->meta };
 	char beside[NAMED_FILE_MAX];
 
 	strcpy(b.name, a->name);
 	array_file_beside(a->name, beside);
-	int r = array_beside_lock(a->meta_fd, true);
+	int r = named_open_again(a->meta_fd, &b.fd);
+	if (r == 0)
+		r = array_beside_lock(b.fd, true);
 	atomic_store(&a->meta->holders[a->slot], OWNER_NOBODY);
 	if (r == 0 && a->weak && array_meta_holders(a->meta, NULL, NULL) == 0 &&
-	    named_is_same(beside, a->meta_fd))
+	    named_is_same(beside, b.fd))
 		(void)array_beside_remove(&b);
+	if (b.fd >= 0)
+		close(b.fd);
 }
 
 struct array *

@@ -74,6 +74,19 @@ named_open(const char *file, bool writable, int *ret_fd)
 }
 
 int
+named_open_again(int fd, int *ret_fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	int again = open(path, O_RDWR | O_CLOEXEC);
+	if (again < 0)
+		return -errno;
+	*ret_fd = again;
+	return 0;
+}
+
+int
 named_map(int fd, bool writable, bool populate, void **ret, size_t *ret_bytes)
 {
 	struct stat st;

@@ -51,6 +51,10 @@ int named_publish(int fd, const char *file);
 /* Open the file of that name.  -ENOENT: there is none.  -EACCES: not allowed. */
 int named_open(const char *file, bool writable, int *ret_fd);
 
+/* Open the file of `fd` again, for writing: an opening of its own, not shared with forked
+ * children, for a lock (flock). */
+int named_open_again(int fd, int *ret_fd);
+
 /* Map all of `fd`; *ret_bytes is its size now.  `populate`: fault the pages in at once. */
 int named_map(int fd, bool writable, bool populate, void **ret, size_t *ret_bytes);
 void named_unmap(void *base, size_t bytes); /* NULL is fine */

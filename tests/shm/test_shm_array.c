@@ -334,6 +334,40 @@ Test(array, a_forked_child_that_closes_its_parents_view_leaves_the_parent_a_hold
 	cr_expect_eq(names_left(), 0);
 }
 
+/* A child that holds the array, too, and lives on with its parent's descriptors. */
+static _Noreturn void
+hold_on(int told)
+{
+	struct array *own;
+	int r = array_attach(name, 0, &own);
+
+	(void)!write(told, &r, sizeof(r));
+	for (;;)
+		pause();
+}
+
+Test(array, a_parent_that_closes_leaves_no_lock_with_its_forked_child)
+{
+	int told[2], r = -1;
+
+	parents = made(ARRAY_WEAK);
+	cr_assert_eq(pipe(told), 0);
+	pid_t child = fork();
+	if (child == 0)
+		hold_on(told[1]);
+	cr_assert_eq(read(told[0], &r, sizeof(r)), sizeof(r));
+	cr_expect_eq(r, 0);
+	array_close(parents);
+	cr_expect_eq(looked_at().living, 1, "only the child holds it");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	struct array_collected done;
+	cr_expect_eq(array_collect_one(name, &done), 0);
+	cr_expect_eq(names_left(), 0);
+	close(told[0]);
+	close(told[1]);
+}
+
 /* In a mount namespace of its own, with 64 KiB of /dev/shm. */
 static int
 in_a_small_shm(void)
