@@ -120,14 +120,15 @@ struct array_stat {
 	bool restorable;     /* its name is gone, its memory is not */
 	uint64_t creator;    /* owner.h */
 	uint64_t created_ns; /* CLOCK_REALTIME */
-	uint64_t inode; /* of the data */
+	uint64_t inode;      /* of the data */
 	uid_t uid;
 	mode_t mode;
 	unsigned living, dead;               /* holders */
 	uint64_t holders[ARRAY_HOLDERS_MAX]; /* the living ones */
 };
 
-/* What is known of NAME.  Maps no data.  Changes nothing.  -ENOENT, -EPROTO, -EACCES. */
+/* What is known of NAME.  Maps nothing, changes nothing, and waits only for what is just being
+ * made or removed.  -ENOENT, -EPROTO, -EACCES. */
 int array_stat(const char *name, struct array_stat *ret);
 
 /* The same from a descriptor of the file beside NAME, read and never mapped: whoever may write

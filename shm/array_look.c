@@ -44,22 +44,6 @@ describe(const struct array_beside *b, struct array_stat *ret)
 }
 
 int
-array_stat(const char *name, struct array_stat *ret)
-{
-	struct array_beside b;
-	struct array_stat stat = { 0 };
-
-	int r = array_beside_open(name, true, &b);
-	if (r < 0)
-		return r;
-	r = describe(&b, &stat);
-	array_beside_close(&b);
-	if (r == 0)
-		*ret = stat;
-	return r;
-}
-
-int
 array_look(int fd, const char *name, struct array_stat *ret)
 {
 	struct array_meta copy;
@@ -78,6 +62,44 @@ array_look(int fd, const char *name, struct array_stat *ret)
 	if (r == 0)
 		*ret = stat;
 	return r;
+}
+
+/* What looks cut off or left may only be under way: then wait for who is at it. */
+static int
+look_twice(int fd, const char *name, struct array_stat *stat)
+{
+	int r = array_look(fd, name, stat);
+
+	if (r < 0 || !array_is_orphan(stat))
+		return r;
+	r = array_beside_lock(fd, true);
+	return r < 0 ? r : array_look(fd, name, stat);
+}
+
+int
+array_stat(const char *name, struct array_stat *ret)
+{
+	char file[NAMED_FILE_MAX];
+	struct array_stat stat;
+	int fd;
+
+	if (!named_is_valid(name))
+		return -EINVAL;
+	array_file_beside(name, file);
+	for (;;) {
+		int r = named_open(file, false, &fd);
+		if (r < 0)
+			return r;
+		r = look_twice(fd, name, &stat);
+		/* Removed, and perhaps made again, while we looked: that one it is. */
+		bool same = named_is_same(file, fd);
+		close(fd); /* and let go of the lock */
+		if (!same)
+			continue;
+		if (r == 0)
+			*ret = stat;
+		return r;
+	}
 }
 
 bool
