@@ -114,7 +114,11 @@ pyprep_counter_open(struct pyprep_counters *c, const char *name, int make,
 			 : counter_find(c->table, name, &found);
 	if (r < 0)
 		return table_problem(r, name, why);
-	*ret = (struct pyprep_counter){ .slot = found.slot, .generation = found.generation };
+	*ret = (struct pyprep_counter){
+		.value = (int64_t *)&found.slot->value,
+		.generation_now = (const uint32_t *)&found.slot->generation,
+		.generation = found.generation,
+	};
 	return 0;
 }
 
@@ -136,47 +140,5 @@ pyprep_counter_each(struct pyprep_counters *c, pyprep_counter_fn each, void *con
 	for (uint32_t i = 0; i < COUNTERS_MAX && r == 0; i++)
 		if (counter_at(c->table, i, name, &value) == 0)
 			r = each(context, name, value);
-	return r;
-}
-
-/* ---- one counter ---- */
-
-static inline struct counter
-inner(const struct pyprep_counter *c)
-{
-	return (struct counter){ .slot = c->slot, .generation = c->generation };
-}
-
-int
-pyprep_counter_add(const struct pyprep_counter *c, int64_t delta, int64_t *ret_value)
-{
-	struct counter in = inner(c);
-	return counter_add(&in, delta, ret_value);
-}
-
-int
-pyprep_counter_get(const struct pyprep_counter *c, int64_t *ret_value)
-{
-	struct counter in = inner(c);
-	return counter_get(&in, ret_value);
-}
-
-int
-pyprep_counter_set(const struct pyprep_counter *c, int64_t value)
-{
-	struct counter in = inner(c);
-	return counter_set(&in, value);
-}
-
-int
-pyprep_counter_cas(const struct pyprep_counter *c, int64_t expected, int64_t value,
-		   int64_t *ret_value)
-{
-	struct counter in = inner(c);
-	int64_t now = value;
-	int r = counter_cas(&in, expected, value, &now);
-
-	if (ret_value != NULL)
-		*ret_value = now;
 	return r;
 }

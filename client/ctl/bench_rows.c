@@ -43,6 +43,14 @@ const struct bench_row bench_rows[] = {
 	  "a bare socket pair that waits the same way", RATIO_AT_MOST, 1.2, true, bench_pipe_rtt },
 	{ "ipc", "lock_pair", "ns", "a robust lock taken and released, with nobody else",
 	  "compare-and-swap, exchange", RATIO_AT_MOST, 3, true, bench_lock_pair },
+	{ "ipc", "counter_atomic", "adds/s", "a shared counter, straight in memory, one process",
+	  "the bare instruction on a shared word", RATIO_AT_LEAST, 0.9, true,
+	  bench_counter_atomic },
+	{ "ipc", "counter_pipelined", "adds/s", "a counter of the manager, 256 requests under way",
+	  "bare DEALER and ROUTER, as many bytes", VALUE_AT_LEAST, 0.5e6, true,
+	  bench_counter_pipelined },
+	{ "ipc", "counter_single", "us", "a counter of the manager, one add at a time",
+	  "a bare ZeroMQ echo of as many bytes", RATIO_AT_MOST, 1.5, true, bench_counter_single },
 	{ 0 },
 };
 
