@@ -78,8 +78,14 @@ Test(event, one_that_is_cleared_at_once_still_wakes_all_who_waited)
 	pid_t children[5];
 
 	start_waiters(children, 5);
+	for (int i = 0; i < 5; i++) { /* they look only when it is clear again */
+		kill(children[i], SIGSTOP);
+		cr_assert(wait_until(WAIT_MS, process_state(children[i]) == 'T'));
+	}
 	event_set(events);
 	event_clear(events);
+	for (int i = 0; i < 5; i++)
+		kill(children[i], SIGCONT);
 	for (int i = 0; i < 5; i++)
 		cr_expect_eq(wait_exit(children[i], WAIT_MS), 0);
 }
