@@ -90,7 +90,7 @@ int
 pipe_create(struct pipe_end *ret_a, struct pipe_end *ret_b)
 {
 	struct pipe_end *ends[2] = { ret_a, ret_b };
-	int fds[2], r = pipe_pair(fds);
+	int fds[2] = { -1, -1 }, r = pipe_pair(fds);
 
 	if (r < 0)
 		return r;

@@ -96,7 +96,7 @@ be_other_side(struct pipe_end *p, size_t room)
 	size_t bytes;
 	int r = 0;
 
-	while (r == 0 && (r = pipe_recv_fds(p, buffer, room, &bytes, &fds, -1)) == 0) {
+	while (r == 0 && pipe_recv_fds(p, buffer, room, &bytes, &fds, -1) == 0) {
 		if (fds.count > 0)
 			r = read_passed(p, &fds);
 		else if (bytes == 0)
