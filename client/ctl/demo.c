@@ -13,9 +13,10 @@
 #define STORY_PATIENCE_S 180
 
 /* In the order of `demo all`. */
-#define DEMOS(X) \
-	X(pipe)  \
-	X(shm)   \
+#define DEMOS(X)   \
+	X(pipe)    \
+	X(shm)     \
+	X(manager) \
 	X(locks)
 
 #define X(name) extern const struct demo_row demo_##name;
