@@ -237,7 +237,7 @@ explain_manager(struct demo *d)
 	struct bench bench = { .daemon = path, .directory = demo_directory(d), .quick = true };
 	struct bench_result result = { 0 };
 	struct bench_session session;
-	struct prices prices;
+	struct prices prices = { 0 };
 
 	if (bench_find_daemon(path, sizeof path) < 0)
 		return demo_fail(d, "pyprepd is not beside pyprepctl, in ../sbin or in PATH");
