@@ -148,8 +148,8 @@ explain_share(struct demo *d)
 	char name[NAMED_MAX + 1];
 	struct array *array;
 	uint64_t expected = 0;
-	bool right;
-	double first;
+	bool right = false;
+	double first = 0;
 
 	demo_name(d, "numbers", name);
 	int r = array_create(name, ARRAY_u64, &shape, 0, 0, &array);
