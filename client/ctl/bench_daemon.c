@@ -69,6 +69,15 @@ static const char *const configs[] = {
 			       "[pool \"shell\"]\nexecutor = command\nworkers = 2\n",
 };
 
+/* The lane zmq is there for those who take it: the others' daemon is without it. */
+static bool
+wants_zmq(void)
+{
+	const char *lane = ctl.lane != NULL ? ctl.lane : getenv("PYPREP_LANE");
+
+	return lane != NULL && strcmp(lane, "zmq") == 0;
+}
+
 /* DIRECTORY/run, DIRECTORY/state and DIRECTORY/conf. */
 static int
 make_places(const struct bench_daemon *d, enum bench_config config)
@@ -82,7 +91,8 @@ make_places(const struct bench_daemon *d, enum bench_config config)
 	FILE *file = fopen(path, "we");
 	if (!file)
 		return -errno;
-	bool bad = fputs(configs[config], file) < 0;
+	bool bad = fputs(wants_zmq() ? "[daemon]\nzmq_lane = yes\n" : "", file) < 0 ||
+		   fputs(configs[config], file) < 0;
 	return fclose(file) != 0 || bad ? -EIO : 0;
 }
 
