@@ -163,6 +163,36 @@ readme_program() {
 	readme_program -I"$ROOT/client" -L"$PYPREP_BIN/../lib" -lpyprep -Wl,-rpath,"$PYPREP_BIN/../lib"
 }
 
+# The program of protocol.md in this language, into FILE
+protocol_program() {
+	sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" "$ROOT/docs/protocol.md" | sed '1d;$d' >"$2"
+	[ "$(wc -l <"$2")" -gt 15 ]
+}
+
+five_squares() {
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[ "$(sort <<<"$output")" = "$(for x in 0 1 2 3 4; do echo "square of $x is $((x * x)), state 2"; done)" ]
+}
+
+@test "protocol.md: its program for the lane unix runs five jobs with Python alone" {
+	STAGE=$(mktemp -d)
+	protocol_program python "$STAGE/five.py"
+	daemon_start
+	run timeout 20 python3 "$STAGE/five.py"
+	five_squares
+}
+
+@test "protocol.md: its program for the lane zmq compiles, and runs five jobs" {
+	STAGE=$(mktemp -d)
+	protocol_program c "$STAGE/five.c"
+	cc -Wall -Wextra -Werror -o "$STAGE/five" "$STAGE/five.c" -lzmq
+	printf '[daemon]\nzmq_lane = yes\n' >"$STAGE/conf"
+	daemon_start --config "$STAGE/conf"
+	run timeout 20 "$STAGE/five"
+	five_squares
+}
+
 @test "install: everything lies where it should, and a program finds the library" {
 	STAGE=$(mktemp -d)
 	build=$PYPREP_BIN/..

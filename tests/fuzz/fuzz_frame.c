@@ -2,8 +2,8 @@
  * fuzz_frame.c - bytes of a stranger: as a frame on the control socket, as parameters of every
  * kind, and (the other way round) as a receipt that a client is given.
  *
- * The first byte chooses: 0xff a receipt, 0xfe a whole frame, else the kind whose parameters
- * the rest is.
+ * The first byte chooses: 0xff a receipt, 0xfe a whole frame, 0xfd a frame that brings records on
+ * a lane of frames, 0xfc the tail of a MSG_RECORDS, else the kind whose parameters the rest is.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 
 #include "client/pyprep.h"
 #include "daemon/kind.h"
+#include "ipc/frames.h"
 #include "ipc/message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -91,6 +92,51 @@ fuzz_frame(const uint8_t *data, size_t size)
 	}
 }
 
+/* What came in frames is taken from the ring, each record whole and of the size it had. */
+static void
+take_all(struct lane *lane)
+{
+	static unsigned char body[FRAMES_RING_BYTES];
+	uint32_t type, length;
+	int r;
+
+	while ((r = ring_copy(&lane->in, body, sizeof(body), &type, &length)) == 1) {
+		if (!frames_carry(type) || !message_fits(type, length) || length > FRAME_RECORD_MAX)
+			abort();
+		read_bytes(body, length);
+	}
+	if (r < 0)
+		abort();
+}
+
+static void
+fuzz_records(const uint8_t *data, size_t size, bool bundle)
+{
+	static struct frame_in in;
+	static struct frames frames;
+	static struct lane lane;
+	static const struct records_body several;
+	const char *why;
+	int n = (int)size;
+
+	if (frames.base == NULL && frames_open(&frames, &lane, LANE_BROKER) < 0)
+		abort();
+	if (size > sizeof(in.buffer) - 64)
+		return;
+	if (bundle)
+		n = frame_encode(in.buffer, MSG_RECORDS, &several, data, size);
+	else
+		memcpy(in.buffer, data, size);
+	if (frame_decode(&in, (size_t)n, &why) < 0 || !frames_carry(in.type))
+		return;
+	uint64_t before = frames.filled;
+	if (frames_take(&frames, &in) == 0 && frames.filled == before)
+		abort(); /* taken, and nothing came */
+	take_all(&lane);
+	if (frames_taken(&frames) != frames.filled)
+		abort();
+}
+
 static void
 fuzz_receipt(const uint8_t *data, size_t size)
 {
@@ -116,6 +162,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_receipt(data + 1, size - 1);
 	else if (data[0] == 0xfe)
 		fuzz_frame(data + 1, size - 1);
+	else if (data[0] == 0xfd || data[0] == 0xfc)
+		fuzz_records(data + 1, size - 1, data[0] == 0xfc);
 	else
 		fuzz_args(kinds[data[0] % kind_count], data + 1, size - 1);
 	return 0;
