@@ -110,7 +110,7 @@ start_broker(void)
 		broker->pools[i].config = &config.pools[i];
 		broker->pools[i].index = i;
 		broker->pools[i].wanted = config.pools[i].workers;
-		queue_init(&broker->pools[i]);
+		pool_queues_init(&broker->pools[i]);
 	}
 	must(jobs_init(&broker->jobs, config.max_jobs, config.max_job_bytes) == 0);
 	must(clients_open(broker) == 0);
