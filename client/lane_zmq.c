@@ -23,9 +23,10 @@
 #include "ipc/clock.h"
 #include "ipc/zmq.h"
 
-#define QUEUE     1000 /* messages, each way */
-#define LINGER_MS 1000 /* for the last word */
-#define NAP_MS    5    /* libzmq does not say when a full queue has room */
+#define QUEUE         1000 /* messages, each way */
+#define LINGER_MS     1000 /* for the last word */
+#define LAST_WORDS_MS 50   /* once, when the broker has died */
+#define NAP_MS        5    /* libzmq does not say when a full queue has room */
 
 struct zmq_way {
 	struct zmq_end *end;
@@ -171,8 +172,10 @@ recv_frame(struct pyprep *p, const char **why)
 	struct zmq_message m;
 	int r = zmq_end_recv(p->zmq->end, &m);
 
-	/* What it said before it died comes first. */
+	/* What it said before it died comes first, and may still be on its way through libzmq's
+	 * thread. */
 	if (r == -EAGAIN && broker_died(p)) {
+		(void)zmq_end_wait(p->zmq->end, POLLIN, LAST_WORDS_MS);
 		r = zmq_end_recv(p->zmq->end, &m);
 		if (r == -EAGAIN)
 			return -EPIPE;

@@ -509,9 +509,14 @@ clients_open(struct broker *b)
 void
 clients_close(struct broker *b)
 {
-	for (uint32_t i = 0; i < b->config->max_clients; i++)
-		if (b->clients[i] != NULL)
-			close_client(b, b->clients[i]);
+	for (uint32_t i = 0; i < b->config->max_clients; i++) {
+		struct client *c = b->clients[i];
+		if (c == NULL)
+			continue;
+		if (c->bell_due) /* what ended in the last turn, or after it */
+			client_ring(c);
+		close_client(b, c);
+	}
 	zmq_lane_close(b);
 	event_free(b->listening);
 	event_free(b->listen_again);

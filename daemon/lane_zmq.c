@@ -24,13 +24,14 @@
 #include "ipc/zmq.h"
 #include "shm/owner.h"
 
-#define QUEUE       64 /* messages of one peer, each way */
-#define BUCKETS     256u
-#define TAKEN_AT_ONCE    64u /* taken in one look */
-#define QUIET_LOOKS 64u
-#define AGAIN_MS    5u    /* until a full queue is tried again */
-#define SWEEP_MS    1000u /* clients that name no process are looked at this often */
-#define UNREAD_MAX  (4u * 1024 * 1024)
+#define QUEUE         64 /* messages of one peer, each way */
+#define BUCKETS       256u
+#define TAKEN_AT_ONCE 64u /* taken in one look */
+#define QUIET_LOOKS   64u
+#define AGAIN_MS      5u    /* until a full queue is tried again */
+#define SWEEP_MS      1000u /* clients that name no process are looked at this often */
+#define LINGER_MS     200   /* for the last receipts, when the daemon stops */
+#define UNREAD_MAX    (4u * 1024 * 1024)
 
 struct zmq_client {          /* what a client of this lane has beside the rest */
 	struct client *next; /* in its bucket */
@@ -331,6 +332,7 @@ zmq_lane_open(struct broker *b)
 		.messages_out = QUEUE,
 		.message_bytes = FRAME_MAX,
 		.mandatory = true,
+		.linger_ms = LINGER_MS,
 	};
 
 	if (b->birth->lane_path == NULL)
@@ -366,6 +368,7 @@ zmq_lane_close(struct broker *b)
 	event_free(z->readable);
 	event_free(z->again);
 	zmq_end_close(z->end);
+	zmq_finish();
 	free(z);
 	b->zmq = NULL;
 }

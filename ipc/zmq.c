@@ -21,6 +21,7 @@ _Static_assert(sizeof(zmq_msg_t) == 64, "struct zmq_message holds zmq_msg_t");
 /* The functions used.  Their types are those of zmq.h.  They report in errno. */
 #define FUNCTIONS(X)  \
 	X(ctx_new)    \
+	X(ctx_term)   \
 	X(socket)     \
 	X(close)      \
 	X(setsockopt) \
@@ -204,6 +205,18 @@ zmq_end_close(struct zmq_end *e)
 	if (e->socket != NULL)
 		lib.close(e->socket);
 	free(e);
+}
+
+void
+zmq_finish(void)
+{
+	pthread_mutex_lock(&lock);
+	if (context != NULL && context_owner == getpid()) {
+		while (lib.ctx_term(context) < 0 && errno == EINTR)
+			;
+		context = NULL;
+	}
+	pthread_mutex_unlock(&lock);
 }
 
 static int

@@ -57,6 +57,10 @@ struct zmq_limits {
 int zmq_end_open(enum zmq_kind kind, const struct zmq_limits *limits, struct zmq_end **ret);
 void zmq_end_close(struct zmq_end *e); /* NULL is fine */
 
+/* Before this process ends, all ends closed: wait for what linger_ms allows to be sent still.  The
+ * library's threads would end with the process. */
+void zmq_finish(void);
+
 /* Serve `path`.  `listener`: a listening unix stream socket bound there already; it is copied, the
  * name is not touched, and closing the end leaves it listening.  -1: bind it here. */
 int zmq_end_listen(struct zmq_end *e, const char *path, int listener);

@@ -321,6 +321,23 @@ ON_EACH_LANE(gives_every_job_of_a_killed_broker_a_receipt)
 	pyprep_close(p);
 }
 
+ON_EACH_LANE(brings_the_last_receipts_of_a_daemon_that_stops)
+{
+	struct pyprep *p = dial(lane);
+	struct tally t = { 0 };
+
+	for (int i = 0; i < 20; i++)
+		start(p, "sleep", "cpu", "ms=60000", 0);
+	cr_assert(wait_until(20000, jobs_started(p) == 2));
+	cr_assert_eq(ask(p, "stop", "now=true", NULL), 0);
+	cr_expect_eq(wait_exit(d.pid, 30000), 0);
+	d.pid = 0;
+	cr_expect(finish_all(p, 20000, &t));
+	cr_expect_eq(t.cancelled, 20, "%ju cancelled, %ju lost", (uintmax_t)t.cancelled,
+		     (uintmax_t)t.broker_lost);
+	pyprep_close(p);
+}
+
 ON_EACH_LANE(serves_many_clients_at_once)
 {
 	enum { CLIENTS = 40, JOBS = 50 };
