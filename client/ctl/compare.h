@@ -107,6 +107,8 @@ double way_median(const struct way *way); /* NAN when it was not measured */
 double way_cpu_s(const struct way *way);  /* median; NAN: not known */
 void way_spread(const struct way *way, double *ret_least, double *ret_most);
 double work_speed_up(const struct work *work, const struct way *way); /* NAN */
+/* Do the turns of one lie among those of the other?  Then neither is faster for sure. */
+bool way_overlaps(const struct way *a, const struct way *b);
 /* How many times as fast as `slow` is `fast`?  NAN: not both were measured. */
 double work_ratio(const struct work *work, const struct way *fast, const struct way *slow);
 

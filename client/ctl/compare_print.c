@@ -201,17 +201,6 @@ compare_say(struct compare *c, const char *format, ...)
 	va_end(list);
 }
 
-/* Do the turns of one lie among those of the other?  Then neither is faster for sure. */
-static bool
-overlap(const struct way *a, const struct way *b)
-{
-	double a_least, a_most, b_least, b_most;
-
-	way_spread(a, &a_least, &a_most);
-	way_spread(b, &b_least, &b_most);
-	return a_least <= b_most && b_least <= a_most;
-}
-
 void
 compare_say_ratio(struct compare *c, const struct work *work, const struct way *python)
 {
@@ -223,7 +212,7 @@ compare_say_ratio(struct compare *c, const struct work *work, const struct way *
 		return;
 	if (behind)
 		ratio = 1 / ratio;
-	if (overlap(ours, python))
+	if (way_overlaps(ours, python))
 		compare_say(c,
 			    "%s, %s: neither is clearly faster, pyprep's %s or CPython's %s: their "
 			    "turns overlap (medians %.2f to 1 for %s).",

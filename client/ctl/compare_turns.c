@@ -220,6 +220,16 @@ way_spread(const struct way *way, double *ret_least, double *ret_most)
 	}
 }
 
+bool
+way_overlaps(const struct way *a, const struct way *b)
+{
+	double a_least, a_most, b_least, b_most;
+
+	way_spread(a, &a_least, &a_most);
+	way_spread(b, &b_least, &b_most);
+	return a_least <= b_most && b_least <= a_most;
+}
+
 double
 work_ratio(const struct work *work, const struct way *fast, const struct way *slow)
 {
