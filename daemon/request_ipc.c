@@ -161,14 +161,8 @@ put_ring(struct reply *a, const struct ring *ring, bool writes, const char *name
 static void
 look_into(const struct link_end *end, struct held *h)
 {
-	struct link_look look = { -1,
-				  LINK_NOT_KNOWN,
-				  h->in,
-				  h->out,
-				  LINK_NOT_KNOWN,
-				  LINK_NOT_KNOWN,
-				  LINK_NOT_KNOWN,
-				  LINK_NOT_KNOWN };
+	struct link_look look = { -1,          h->bytes,     h->in,    h->out,
+				  h->bytes_in, h->bytes_out, h->depth, h->depth_high };
 
 	if (end->carrier->look == NULL)
 		return;
@@ -188,9 +182,9 @@ look_into(const struct link_end *end, struct held *h)
 
 /* One direction of a link.  A way that is no ring keeps what it holds to itself. */
 static void
-put_end(struct reply *a, const struct crew *w, bool requests, const char *name, const char *role)
+put_end(struct reply *a, struct crew *w, bool requests, const char *name, const char *role)
 {
-	const struct link_end *end = requests ? &w->link.requests : &w->link.results;
+	struct link_end *end = requests ? &w->link.requests : &w->link.results;
 	const struct link_row *way = &link_rows[w->link.shared->way];
 
 	if (end->carrier == NULL) {
@@ -202,14 +196,20 @@ put_end(struct reply *a, const struct crew *w, bool requests, const char *name, 
 	h.way = way->name;
 	h.peer = role;
 	h.peer_pid = w->pid;
-	h.in = requests ? w->sent : NOT_KNOWN;
-	h.out = requests ? NOT_KNOWN : w->got;
+	h.in = requests ? end->records : NOT_KNOWN;
+	h.out = requests ? NOT_KNOWN : end->records;
+	h.bytes_in = requests ? end->bytes : NOT_KNOWN;
+	h.bytes_out = requests ? NOT_KNOWN : end->bytes;
+	if (end->carrier->used != NULL) {
+		h.used = end->carrier->used(end);
+		h.used_high = end->high > h.used ? end->high : h.used;
+	}
 	look_into(end, &h);
 	put(a, &h);
 }
 
 static void
-reply_crew(struct broker *b, const struct request *r, const struct crew *w)
+reply_crew(struct broker *b, const struct request *r, struct crew *w)
 {
 	const char *pool = b->pools[w->pool].config->name;
 	char role[64], name[80];

@@ -44,6 +44,8 @@ struct link_carrier {
 	/* Its size, or -EAGAIN when there is none. */
 	int (*receive)(struct link_end *e, void *record, uint32_t room);
 	bool (*has_room)(struct link_end *e, uint32_t size);
+	/* Bytes under way now, as this end sees it.  NULL: not known. */
+	uint64_t (*used)(struct link_end *e);
 	void (*close)(struct link_end *e);
 	void (*look)(const struct link_end *e, struct link_look *ret); /* NULL: nothing is known */
 };
@@ -56,6 +58,8 @@ struct link_end {
 	struct ring_record *staged; /* LINK_BODY_MAX long */
 	bool full;                  /* receiver: a record stands in `staged` */
 	void *carried;              /* the carrier's own */
+	uint64_t records, bytes;    /* sent or received through this end, with their heads */
+	uint64_t high;              /* most bytes seen under way; 0: not known */
 };
 
 /* link_stage.c */

@@ -24,6 +24,7 @@ _Static_assert(sizeof(struct ring_record) + LINK_BODY_MAX <= PIPE_WHOLE_MAX, "on
 
 struct piped {
 	struct pipe_end end;
+	bool sends;
 	int buffer_bytes; /* SO_SNDBUF: a packet is taken while less than that is under way */
 };
 
@@ -44,14 +45,37 @@ piped_receive(struct link_end *e, void *record, uint32_t room)
 	return pipe_try_recv(&p->end, record, room, &bytes) < 0 ? -EAGAIN : (int)bytes;
 }
 
+/* Of the kernel's memory: what is in the packets, and what they cost.  An error counts as full. */
+static uint64_t
+outgoing(const struct piped *p)
+{
+	int bytes = 0;
+
+	return ioctl(pipe_fd(&p->end), SIOCOUTQ, &bytes) == 0 ? (uint64_t)bytes
+							      : (uint64_t)p->buffer_bytes;
+}
+
 static bool
 piped_has_room(struct link_end *e, uint32_t size)
 {
 	struct piped *p = e->carried;
-	int under_way = 0;
+	uint64_t under_way = outgoing(p);
 
 	(void)size;
-	return ioctl(pipe_fd(&p->end), SIOCOUTQ, &under_way) == 0 && under_way < p->buffer_bytes;
+	if (under_way > e->high)
+		e->high = under_way;
+	return under_way < (uint64_t)p->buffer_bytes;
+}
+
+static uint64_t
+piped_used(struct link_end *e)
+{
+	struct piped *p = e->carried;
+	int incoming = 0;
+
+	if (p->sends)
+		return outgoing(p);
+	return ioctl(pipe_fd(&p->end), FIONREAD, &incoming) == 0 ? (uint64_t)incoming : 0;
 }
 
 static void
@@ -88,13 +112,14 @@ static const struct link_carrier carrier = {
 	.send = piped_send,
 	.receive = piped_receive,
 	.has_room = piped_has_room,
+	.used = piped_used,
 	.close = piped_close,
 	.look = piped_look,
 };
 
 /* Takes `fd` over, on success. */
 static int
-open_end(struct link_end *e, int fd)
+open_end(struct link_end *e, int fd, bool sends)
 {
 	struct piped *p = calloc(1, sizeof(*p));
 	socklen_t length = sizeof(p->buffer_bytes);
@@ -102,6 +127,7 @@ open_end(struct link_end *e, int fd)
 
 	if (p == NULL)
 		return r;
+	p->sends = sends;
 	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &p->buffer_bytes, &length) < 0)
 		r = -errno;
 	else
@@ -148,11 +174,11 @@ link_pipe_open(struct link_shared *shared, const struct link_fds *fds, bool brok
 	(void)shared;
 	if (copy < 0)
 		return -errno;
-	int r = open_end(requests, copy);
+	int r = open_end(requests, copy, broker);
 	if (r < 0)
 		return r;
 	(void)take_fd(&copy);
-	r = open_end(results, fd);
+	r = open_end(results, fd, !broker);
 	if (r < 0)
 		stage_close(requests);
 	return r;

@@ -65,7 +65,19 @@ queued_has_room(struct link_end *e, uint32_t size)
 {
 	struct queued *q = e->carried;
 
-	return PLACES - queue_size(q->queue) >= cars_of(size);
+	uint64_t waiting = queue_size(q->queue);
+
+	if (waiting * PLACE_BYTES > e->high)
+		e->high = waiting * PLACE_BYTES;
+	return PLACES - waiting >= cars_of(size);
+}
+
+static uint64_t
+queued_used(struct link_end *e)
+{
+	struct queued *q = e->carried;
+
+	return queue_size(q->queue) * PLACE_BYTES;
 }
 
 static int
@@ -157,6 +169,7 @@ static const struct link_carrier carrier = {
 	.send = queued_send,
 	.receive = queued_receive,
 	.has_room = queued_has_room,
+	.used = queued_used,
 	.close = queued_close,
 	.look = queued_look,
 };

@@ -44,7 +44,12 @@ stage_commit(struct link_end *e, uint32_t length)
 {
 	e->staged->length = length;
 	e->staged->size = (uint32_t)sizeof(*e->staged) + length;
-	return e->carrier->send(e, e->staged, e->staged->size);
+	int r = e->carrier->send(e, e->staged, e->staged->size);
+	if (r == 0) {
+		e->records++;
+		e->bytes += e->staged->size;
+	}
+	return r;
 }
 
 bool
@@ -60,7 +65,11 @@ stage_peek(struct link_end *e)
 	if (!e->full) {
 		int n = e->carrier->receive(e, e->staged,
 					    (uint32_t)sizeof(*e->staged) + LINK_BODY_MAX);
-		e->full = n >= (int)sizeof(*e->staged);
+		if (n < (int)sizeof(*e->staged))
+			return NULL;
+		e->full = true;
+		e->records++;
+		e->bytes += (uint32_t)n;
 	}
-	return e->full ? e->staged : NULL;
+	return e->staged;
 }

@@ -1,13 +1,15 @@
 /*
- * kill_workers.c - kill_workers KILLS SEED: random worker kills under load, in a daemon of its
- * own.  Prints what happened; exit status 0 when every job had exactly one receipt, no more
- * failed than were killed, and nothing leaked.  SEED "" or left out: a new one, printed.
+ * kill_workers.c - kill_workers KILLS SEED LINK: random worker kills under load, in a daemon of
+ * its own, over a link (the ring when left out).  Prints what happened; exit status 0 when every
+ * job had exactly one receipt, no more failed than were killed, and nothing leaked.  SEED "" or
+ * left out: a new one, printed.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "tests/daemon/kills.h"
+#include "tests/link.h"
 
 int
 main(int argc, char **argv)
@@ -18,7 +20,9 @@ main(int argc, char **argv)
 	struct test_daemon d = { 0 };
 	struct kills_report r;
 
-	printf("kill_workers %u %u\n", kills, seed);
+	if (argc > 3)
+		setenv("TEST_LINK", argv[3], 1); /* tests/link.h */
+	printf("kill_workers %u %u %s\n", kills, seed, test_link());
 	fflush(stdout);
 	daemon_begin(&d, "[pool \"cpu\"]\nexecutor = process\nworkers = 2\n");
 	kill_workers(&d, kills, seed, false, &r);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ipc/link.h"
+#include "tests/link.h"
 
 #define THREADS 4
 #define JOBS    200000u
@@ -101,9 +102,11 @@ main(void)
 	static struct totals totals;
 	pthread_t threads[THREADS];
 	struct link_fds fds;
+	enum link_way way;
 	int broker_bell = bell_create();
 
-	if (link_create(LINK_RING, "/nowhere", &fds) < 0 || link_broker_attach(&broker, &fds) < 0)
+	if (!link_way_by_name(test_link(), &way) || link_create(way, test_directory(), &fds) < 0 ||
+	    link_broker_attach(&broker, &fds) < 0)
 		return 1;
 	/* One view for all: two mappings of the same page would hide races from TSan. */
 	if (link_worker_attach(&worker, broker.shared, &board, &fds, broker_bell) < 0)

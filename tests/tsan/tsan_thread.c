@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 #include "daemon/executor.h"
 #include "ipc/link.h"
+#include "tests/link.h"
 
 #define JOBS  20000u
 #define BURST 64
@@ -94,10 +95,12 @@ main(void)
 	static struct link_broker broker;
 	pthread_t executor;
 	struct link_fds fds;
+	enum link_way way;
 	int control[2], status = -1, broker_bell = bell_create();
 
 	pool.executor = executor_by_name("thread");
-	if (link_create(LINK_RING, "/nowhere", &fds) < 0 || link_broker_attach(&broker, &fds) < 0 ||
+	if (!link_way_by_name(test_link(), &way) || link_create(way, test_directory(), &fds) < 0 ||
+	    link_broker_attach(&broker, &fds) < 0 ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
 		return 1;
 	worker.control = control[1];
