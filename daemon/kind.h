@@ -106,6 +106,7 @@ struct kind {
 	X(fetch)        \
 	X(fail)         \
 	X(touch)        \
+	X(echo)         \
 	X(array_fill)   \
 	X(array_scale)  \
 	X(array_random) \

@@ -113,7 +113,7 @@ struct bench_daemon {
 	pid_t pid;
 	char directory[256], runtime[280];
 };
-enum bench_config { CONFIG_BUILT_IN, CONFIG_TWO_WORKERS };
+enum bench_config { CONFIG_BUILT_IN, CONFIG_TWO_WORKERS, CONFIG_LINKS };
 
 /* Start a private daemon; does not wait for it. */
 int daemon_spawn(const struct bench *bench, enum bench_config config, struct bench_daemon *ret,
