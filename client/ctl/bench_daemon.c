@@ -67,12 +67,12 @@ static const char *const configs[] = {
 	[CONFIG_TWO_WORKERS] = "[pool \"cpu\"]\nexecutor = process\nworkers = 2\n"
 			       "[pool \"io\"]\nexecutor = event\nworkers = 1\n"
 			       "[pool \"shell\"]\nexecutor = command\nworkers = 2\n",
-	/* A worker for each way that a job can travel to one. */
+	/* Workers for each way that a job can travel to them. */
 	[CONFIG_LINKS] = "[daemon]\nzmq_lane = yes\n"
-			 "[pool \"ring\"]\nexecutor = process\nworkers = 1\nlink = ring\n"
-			 "[pool \"pipe\"]\nexecutor = process\nworkers = 1\nlink = pipe\n"
-			 "[pool \"queue\"]\nexecutor = process\nworkers = 1\nlink = queue\n"
-			 "[pool \"zmq\"]\nexecutor = process\nworkers = 1\nlink = zmq\n",
+			 "[pool \"ring\"]\nexecutor = process\nworkers = 2\nlink = ring\n"
+			 "[pool \"pipe\"]\nexecutor = process\nworkers = 2\nlink = pipe\n"
+			 "[pool \"queue\"]\nexecutor = process\nworkers = 2\nlink = queue\n"
+			 "[pool \"zmq\"]\nexecutor = process\nworkers = 2\nlink = zmq\n",
 };
 
 /* The lane zmq is there for those who take it: the others' daemon is without it. */

@@ -19,6 +19,11 @@ static const struct option_row options[] = {
 	  0, 0 },
 	{ "dry-run", 0, OPTION_FLAG, &ipc_options.dry_run, NULL,
 	  "rm: only say what would be removed", 0, 0 },
+	{ "payload", 0, OPTION_TEXT, &ipc_options.payload, "LO..HI",
+	  "lab: sizes, such as 64..16M (the default), 4K..64K or 1M", 0, 0 },
+	{ "svg", 0, OPTION_TEXT, &ipc_options.svg, "FILE", "lab: write the curves there, too", 0,
+	  0 },
+	{ "quick", 0, OPTION_FLAG, &ipc_options.quick, NULL, "lab: shorter, less exact", 0, 0 },
 	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "ls: only names; rm: say nothing", 0, 0 },
 	OPTION_ROW_JSON,
 	OPTION_ROW_END,
@@ -28,6 +33,7 @@ static const struct option_row options[] = {
 static const struct ipc_verb verbs[] = {
 	{ "ls", ipc_ls },
 	{ "rm", ipc_rm },
+	{ "lab", ipc_lab },
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])
 
@@ -48,7 +54,8 @@ static int
 ipc_run(const struct words *words)
 {
 	if (words->count == 0)
-		return ctl_fail(EXIT_USAGE, "usage", "write: pyprepctl ipc ls, or ipc rm NAME");
+		return ctl_fail(EXIT_USAGE, "usage",
+				"write: pyprepctl ipc ls, ipc rm NAME, or ipc lab");
 	for (unsigned i = 0; i < VERBS; i++)
 		if (strcmp(verbs[i].name, words->word[0]) == 0)
 			return verbs[i].run(words->word + 1, words->count - 1);
@@ -58,17 +65,19 @@ ipc_run(const struct words *words)
 extern const struct command command_ipc;
 const struct command command_ipc = {
 	.name = "ipc",
-	.args = "ls [KIND...] [-w] [--watch S] | rm NAME... | rm --orphans [NAME...]",
-	.summary = "list what processes talk through, and remove what is left over",
+	.args = "ls [KIND...] [-w] [--watch S] | rm NAME... | rm --orphans [NAME...] | lab "
+		"[--payload LO..HI] [--svg FILE]",
+	.summary = "list what processes talk through, remove what is left over, compare the ways",
 	.examples = "  pyprepctl ipc ls\n"
 		    "  pyprepctl ipc ls ring queue --wide\n"
 		    "  pyprepctl ipc ls --json | jq 'select(.state == \"orphan\")'\n"
-		    "  pyprepctl ipc rm --orphans\n",
+		    "  pyprepctl ipc rm --orphans\n"
+		    "  pyprepctl ipc lab --payload 64..64K --svg lab.svg\n",
 	.more = "KIND: link, ring, pipe, queue, memfd, array, segment, counter, lock, socket, "
 		"slab,\n"
 		"directory.  Named objects and left-over files are shown without a daemon, too.\n",
 	.options = options,
 	.complete = COMPLETE_WORDS,
-	.choices = "ls rm",
+	.choices = "ls rm lab",
 	.run = ipc_run,
 };

@@ -165,12 +165,14 @@ struct ipc_verb {
 
 /* Options, filled by the parser. */
 struct ipc_options {
-	bool wide, orphans, force, dry_run;
+	bool wide, orphans, force, dry_run, quick;
+	const char *payload, *svg; /* lab */
 	uint64_t watch_ns;
 };
 extern struct ipc_options ipc_options;
 
 int ipc_ls(char **word, int count);
 int ipc_rm(char **word, int count);
+int ipc_lab(char **word, int count); /* ipc_lab.h */
 
 #endif

@@ -8,7 +8,9 @@ enum { BYTES };
 static void
 echo_run(struct call *call)
 {
-	call_result_text(call, args_text(call->args, BYTES));
+	uint32_t length;
+
+	call_result_text(call, args_text(call->args, BYTES, &length));
 }
 
 const struct kind kind_echo = {
