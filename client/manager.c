@@ -164,6 +164,8 @@ answered(struct pyprep_manager *m, const struct manager_answer *answer)
 	a->value = answer->value;
 	if (a->ask.op == MANAGER_RENEW)
 		held_renewed(m, a);
+	else if (a->given_up)
+		a->state = ASKED_FREE;
 	else if (!a->collected)
 		m->done[(m->done_head + m->done_count++) % MANAGER_WINDOW] =
 			(uint16_t)(answer->sequence % MANAGER_WINDOW);
@@ -378,8 +380,10 @@ proxy_finish(struct pyprep_manager *m, uint64_t number, enum manager_status *ret
 
 	while (a->state == ASKED_WAITS) {
 		int r = proxy_pump(m, UINT64_MAX, why);
-		if (r < 0)
+		if (r < 0) {
+			a->given_up = a->state == ASKED_WAITS;
 			return r;
+		}
 	}
 	*ret_status = a->status;
 	*ret_value = a->value;

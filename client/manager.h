@@ -27,6 +27,7 @@ enum asked_state { ASKED_FREE, ASKED_WAITS, ASKED_DONE };
 struct asked {
 	enum asked_state state;
 	bool collected; /* by the call that asked, not by pyprep_manager_next() */
+	bool given_up;  /* that call has ended without the answer */
 	struct manager_ask ask;
 	char name[MANAGER_NAME_MAX + 1];
 	void *user;

@@ -30,14 +30,12 @@ manager_status_exit(unsigned status)
 bool
 manager_op_is_numbered(unsigned op)
 {
-	switch (op) {
-#define X(name, value, numbered) \
-	case value:              \
-		return numbered;
+	static const bool is_numbered[] = {
+#define X(name, value, numbered) [value] = (numbered),
 		MANAGER_OPS(X)
 #undef X
-	}
-	return false;
+	};
+	return op < sizeof(is_numbered) / sizeof(is_numbered[0]) && is_numbered[op];
 }
 
 /* ---- reading ---- */

@@ -266,7 +266,7 @@ parse_numbers(const struct verb *verb, char *const *word, int64_t *ret)
 static int
 counter_run(const struct words *words)
 {
-	char *word[8];
+	char *word[8] = { NULL };
 	int count;
 	int64_t number[2] = { 0 };
 	struct way way;

@@ -226,7 +226,6 @@ static uint64_t
 kill_and_add(struct demo *demo, struct stage *s, int64_t *ret_errors)
 {
 	pid_t old = manager_pid(s);
-	uint64_t begun = clock_now();
 
 	/* Requests are under way when it dies. */
 	struct pyprep_ask ask = { .op = PYPREP_ADD, .name = "kept", .value = 1 };
@@ -236,7 +235,7 @@ kill_and_add(struct demo *demo, struct stage *s, int64_t *ret_errors)
 		sent++;
 	if (old == 0 || kill(old, SIGKILL) < 0)
 		return 0;
-	begun = clock_now();
+	uint64_t begun = clock_now();
 	for (; got < sent; got++) {
 		if (pyprep_manager_next(s->manager, PATIENCE_MS, &answer, NULL) != 1)
 			return 0;

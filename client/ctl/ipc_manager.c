@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "client/ctl/ipc.h"
+#include "shm/counter.h"
 
-#define COUNTER_BYTES 192 /* value, name and state: three cache lines */
+#define COUNTER_BYTES sizeof(struct counter_slot)
 
 /* ---- counters ---- */
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "ipc/manager.h"
@@ -366,6 +367,35 @@ Test(manager, one_that_dies_again_and_again_is_given_up_and_the_daemon_goes_on)
 	kill(d.pid, SIGHUP);
 	m = connect_manager();
 	cr_assert_eq(pyprep_manager_add(m, "back", 1, NULL, NULL), 0);
+	pyprep_manager_close(m);
+}
+
+static void
+on_alarm(int number)
+{
+	(void)number;
+}
+
+/* A call that a signal ends leaves its place in the window to others. */
+Test(manager, interrupted_calls_hold_no_place)
+{
+	struct pyprep_manager *m = connect_manager();
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct itimerval often = { .it_interval.tv_usec = 1000, .it_value.tv_usec = 1000 };
+	struct itimerval never = { 0 };
+	pid_t manager = manager_pid();
+	int64_t asked = 0;
+
+	sigaction(SIGALRM, &action, NULL);
+	kill(manager, SIGSTOP);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (; asked < 10; asked++)
+		cr_assert_eq(pyprep_manager_add(m, "x", 1, NULL, NULL), -EINTR);
+	setitimer(ITIMER_REAL, &never, NULL);
+	kill(manager, SIGCONT);
+	for (; asked < 3 * MANAGER_WINDOW; asked++)
+		cr_assert_eq(pyprep_manager_add(m, "x", 1, NULL, NULL), 0);
+	cr_assert_eq(get(m, "x"), asked, "what was interrupted was sent, and applied once");
 	pyprep_manager_close(m);
 }
 
