@@ -73,9 +73,11 @@ const struct command command_ipc = {
 		    "  pyprepctl ipc ls --json | jq 'select(.state == \"orphan\")'\n"
 		    "  pyprepctl ipc rm --orphans\n"
 		    "  pyprepctl ipc lab --payload 64..64K --svg lab.svg\n",
-	.more = "KIND: link, ring, pipe, queue, memfd, array, segment, counter, lock, socket, "
-		"slab,\n"
-		"directory.  Named objects and left-over files are shown without a daemon, too.\n",
+	.more = "KIND: link, ring, pipe, queue, memfd, array, segment, counter, lock, semaphore, "
+		"barrier,\n"
+		"event, socket, slab.  Named objects and left-over sockets are shown without a "
+		"daemon,\n"
+		"too.  pyprep-ipc(7) says how each figure is taken.\n",
 	.options = options,
 	.complete = COMPLETE_WORDS,
 	.choices = "ls rm lab",

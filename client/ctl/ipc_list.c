@@ -8,8 +8,8 @@
 #include "client/ctl/report.h"
 
 const char *const ipc_kinds[] = {
-	"link", "ring",      "pipe",    "queue", "memfd",  "array", "segment",   "counter",
-	"lock", "semaphore", "barrier", "event", "socket", "slab",  "directory", NULL,
+	"link", "ring",      "pipe",    "queue", "memfd",  "array", "segment", "counter",
+	"lock", "semaphore", "barrier", "event", "socket", "slab",  NULL,
 };
 
 static const char *const state_text[] = {
