@@ -36,6 +36,18 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 	[ "${m[1]}" -eq $((m[2] + m[3] + m[4] + m[5] + m[6] + m[7])) ]
 }
 
+@test "--lane and PYPREP_LANE: the same job and the same receipt; what is not there is said" {
+	for lane in shm unix; do
+		run pyprepctl --lane $lane submit square x=12 --json
+		[ "$status" -eq 0 ]
+		jq -e "$RECEIPT and .result == 144" <<<"$output"
+		PYPREP_LANE=$lane says 0 "succeeded, result 169" submit square x=13
+	done
+	says 2 "--lane wants one of shm|unix|zmq, not 'x'" --lane x ls
+	PYPREP_LANE=x says 2 'there is no lane "x" (from PYPREP_LANE); expected shm, unix or zmq' ls
+	says 69 "zmq_lane = yes" --lane zmq submit noop
+}
+
 @test "submit: human figures add up to the last digit, too" {
 	for kind in "sleep ms=30" "sumsq n=20000000" noop; do
 		# shellcheck disable=SC2086
