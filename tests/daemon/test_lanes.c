@@ -402,10 +402,11 @@ ON_EACH_LANE(holds_back_the_jobs_of_who_does_not_read)
 		used = now;
 	}
 	cr_expect_eq(status.jobs_running, 1, "it has ended, or its client is gone");
-#if !defined(__SANITIZE_ADDRESS__)
 	uint64_t grown = process_memory(broker, "VmRSS") - before;
-	cr_expect(grown < (24u << 20), "the broker grew by %ju bytes", (uintmax_t)grown);
+#if defined(__SANITIZE_ADDRESS__)
+	grown = 0; /* its allocator keeps what was freed: memory says nothing there */
 #endif
+	cr_expect(grown < (24u << 20), "the broker grew by %ju bytes", (uintmax_t)grown);
 	kill(child, SIGCONT);
 	cr_expect_eq(wait_exit(child, 60000), 0, "not every item came, or came right");
 	cr_expect_eq(daemon_broker(&d), broker);
