@@ -351,3 +351,23 @@ second_there() {
 	pyprepctl array collect -q
 	! second_there
 }
+
+@test "a sort interrupted at any time: the array has all its elements" {
+	pyprepctl array create "$NAME" f64 3000000 -q
+	pyprepctl array random "$NAME" --seed 4 -q
+	cp "/dev/shm/$NAME" "$BATS_TEST_TMPDIR/before"
+	pyprepctl array sort "$NAME" --here -q
+	cp "/dev/shm/$NAME" "$BATS_TEST_TMPDIR/sorted"
+	daemon_start
+	for pause in 0 0.02 0.05 0.1 0.2; do
+		dd if="$BATS_TEST_TMPDIR/before" of="/dev/shm/$NAME" conv=notrunc status=none
+		pyprepctl array sort "$NAME" -q 3>&- &
+		SORT=$!
+		sleep "$pause"
+		kill -TERM "$SORT" || true
+		wait "$SORT" || true
+		! second_there
+		pyprepctl array sort "$NAME" --here -q
+		cmp "/dev/shm/$NAME" "$BATS_TEST_TMPDIR/sorted"
+	done
+}
