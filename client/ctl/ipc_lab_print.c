@@ -114,8 +114,9 @@ print_choice(const struct lab *lab, enum lab_goal goal)
 		const struct lab_cell *cell = &lab->cells[best][from];
 		lab_bytes((double)lab->sizes[from], low, sizeof low);
 		lab_bytes((double)lab->sizes[i - 1], high, sizeof high);
-		printf("  %-28s %7s to %-7s  link = %-5s (%s at %s", goal_texts[goal].title, low,
-		       high, lab_ways[best].link, goal_figure(cell, goal).text, low);
+		printf("  %-28s %7s %s %-7s  link = %-5s (%s at %s", goal_texts[goal].title, low,
+		       from + 1 == i ? "  " : "to", from + 1 == i ? "" : high, lab_ways[best].link,
+		       goal_figure(cell, goal).text, low);
 		if (isinf(least))
 			printf(")\n");
 		else if (least < NOISE)
@@ -169,7 +170,7 @@ print_notes(const struct lab *lab)
 		       "a shared array,\n  written by the client and read by the worker "
 		       "(array_sum), one at a time; the way carries its name.\n",
 		       LAB_CARRIED);
-	printf("%s, %u CPUs, Linux %s%s\n", m->model, m->cpus, m->kernel,
+	printf("%s, %u CPUs, %s%s\n", m->model, m->cpus, m->kernel,
 	       machine_noisy(m) ? "; NOISY: other work ran meanwhile, do not quote these figures"
 				: "");
 	for (unsigned way = 0; way < LAB_WAYS; way++)
