@@ -5,15 +5,15 @@
  *
  *   put: doing = p                    nothing: the slot's word does not name us yet
  *        EMPTY -> WRITING@p,m         p is ours; without us it is skipped
- *        tail                         only a hint: others help it on
  *        length, data                 nobody reads them while WRITING
  *        WRITING -> FULL              the message is put
+ *        tail                         only a hint: others help it on
  *        counts, wake                 sleepers look by themselves within a slice
  *   get: doing = p, gets_before       nothing
  *        FULL -> READING@p,m          ours; without us RETURNED, and `gets` is set back
- *        head                         only a hint
  *        gets                         see above
  *        READING -> EMPTY@p+capacity  the message is got, and dies with us
+ *        head                         only a hint
  *        wake                         as above
  */
 #include "ipc/queue.h"
@@ -34,36 +34,55 @@ not_now(struct queue *q, struct queue_slot *slot, uint64_t word)
 
 /* ---- put ---- */
 
-/* The largest depth, without reading the consumers' line each time: `first` as last seen only
- * makes the depth look larger, and then it is read. */
+static void
+raise_high_water(struct queue *q, uint64_t depth)
+{
+	_Atomic uint64_t *mark = &q->shared->high_water;
+	uint64_t most = atomic_load_explicit(mark, memory_order_relaxed);
+
+	while (depth > most && !atomic_compare_exchange_weak(mark, &most, depth))
+		;
+}
+
+/* The largest depth, without reading the consumers' line each time: `first` as last seen makes
+ * the depth look larger at most; only when that is a new mark it is read anew, and beyond small
+ * depths at every 16th put only. */
 static void
 note_depth(struct queue *q, uint64_t tail)
 {
 	struct queue_shared *s = q->shared;
 	uint64_t most = atomic_load_explicit(&s->high_water, memory_order_relaxed);
 
-	if (tail - q->first_seen <= most)
+	if (tail - q->first_seen <= most || (most > 16 && tail % 16 != 0))
 		return;
 	q->first_seen = atomic_load_explicit(&s->first, memory_order_relaxed);
 	uint64_t depth = tail - q->first_seen;
-	if ((int64_t)depth < 0) /* consumers helped head past a skipped slot before tail */
-		return;
-	if (depth > q->capacity)
-		depth = q->capacity;
-	while (depth > most &&
-	       !atomic_compare_exchange_weak_explicit(&s->high_water, &most, depth,
-						      memory_order_relaxed, memory_order_relaxed))
-		;
+	if (depth > most && (int64_t)depth > 0) /* below: consumers passed a skipped slot */
+		raise_high_water(q, depth < q->capacity ? depth : q->capacity);
 }
 
+/* Publish `word` at `position`, whose end (`tail` or `first`) comes next.  After this a look at the
+ * sleepers cannot come before the publishing: the compare-and-swap of the end orders them (as any
+ * locked instruction does on x86), and costs no more than the fence it saves. */
+static void
+publish(struct queue_slot *slot, uint64_t word, _Atomic uint64_t *end, uint64_t position)
+{
+	atomic_store_explicit(&slot->word, word, memory_order_release);
+	if (!help_on(end, position))
+		atomic_thread_fence(memory_order_seq_cst);
+#if !defined(__x86_64__) || defined(__SANITIZE_THREAD__)
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/* The slot is WRITING by us. */
 static void
 fill(struct queue *q, struct queue_slot *slot, uint64_t position, const void *message,
      uint32_t length)
 {
 	atomic_store_explicit(&slot->length, length, memory_order_relaxed);
 	memcpy(slot->data, message, length);
-	/* Sequentially consistent: the look at the sleepers must not pass it. */
-	atomic_exchange(&slot->word, slot_word(position, SLOT_FULL, 0));
+	publish(slot, slot_word(position, SLOT_FULL, 0), &q->shared->tail, position);
 	count_add(&q->me->puts, 1);
 	count_add(&q->me->bytes_in, length);
 	note_depth(q, position + 1);
@@ -71,7 +90,7 @@ fill(struct queue *q, struct queue_slot *slot, uint64_t position, const void *me
 }
 
 static int
-try_put(struct queue *q, struct queue_try *t)
+try_put(struct queue *q, const void *message, uint32_t length)
 {
 	struct queue_shared *s = q->shared;
 
@@ -86,8 +105,7 @@ try_put(struct queue *q, struct queue_try *t)
 			if (!atomic_compare_exchange_strong(&slot->word, &word,
 							    slot_word(p, SLOT_WRITING, q->place)))
 				continue;
-			help_on(&s->tail, p);
-			fill(q, slot, p, t->in, t->length);
+			fill(q, slot, p, message, length);
 			return 0;
 		}
 		int64_t ahead = word_ahead(word, p);
@@ -95,7 +113,7 @@ try_put(struct queue *q, struct queue_try *t)
 			return not_now(q, slot, word);
 		if (ahead == 0 && word_state(word) == SLOT_SEALED)
 			return -EPIPE;
-		help_on(&s->tail, p);
+		(void)help_on(&s->tail, p);
 	}
 }
 
@@ -104,6 +122,25 @@ has_room(const struct queue *q)
 {
 	uint64_t p = atomic_load(&q->shared->tail);
 	return atomic_load(&slot_at(q, p)->word) == slot_word(p, SLOT_EMPTY, 0);
+}
+
+static int
+put_again(struct queue *q, struct queue_try *t)
+{
+	return try_put(q, t->in, t->length);
+}
+
+static int
+put_later(struct queue *q, const void *message, uint32_t length, uint64_t timeout_ns)
+{
+	struct queue_try t = { .attempt = put_again,
+			       .list = &q->shared->for_room,
+			       .more = has_room,
+			       .waits = &q->me->waits_for_room,
+			       .in = message,
+			       .length = length };
+	raise_high_water(q, queue_size(q));
+	return queue_wait(q, &t, timeout_ns);
 }
 
 int
@@ -115,14 +152,8 @@ queue_put(struct queue *q, const void *message, uint32_t length, uint64_t timeou
 		return r;
 	if (length > q->message_max)
 		return -EMSGSIZE;
-	struct queue_try t = { .attempt = try_put,
-			       .list = &q->shared->for_room,
-			       .more = has_room,
-			       .waits = &q->me->waits_for_room,
-			       .in = message,
-			       .length = length };
-	r = try_put(q, &t);
-	return r == -EAGAIN ? queue_wait(q, &t, timeout_ns) : r;
+	r = try_put(q, message, length);
+	return r == -EAGAIN ? put_later(q, message, length, timeout_ns) : r;
 }
 
 /* ---- get ---- */
@@ -134,17 +165,25 @@ length_of(const struct queue *q, const struct queue_slot *slot)
 	return length < q->message_max ? length : q->message_max;
 }
 
+/* Where a message goes: room for `max` bytes. */
+struct target {
+	void *message;
+	uint32_t max;
+	uint32_t *ret_length;
+};
+
 /* The slot is READING by us. */
 static int
 take(struct queue *q, struct queue_slot *slot, uint64_t position, uint32_t length,
-     struct queue_try *t)
+     const struct target *t)
 {
-	memcpy(t->out, slot->data, length);
+	memcpy(t->message, slot->data, length);
 	*t->ret_length = length;
 	count_add(&q->me->bytes_out, length);
 	/* `gets` before the slot is let go: a death in between sets it back to gets_before. */
 	count_add(&q->me->gets, 1);
-	atomic_exchange(&slot->word, slot_word(position + q->capacity, SLOT_EMPTY, 0));
+	publish(slot, slot_word(position + q->capacity, SLOT_EMPTY, 0), &q->shared->first,
+		position);
 	queue_wake(q, &q->shared->for_room);
 	return 0;
 }
@@ -153,11 +192,11 @@ take(struct queue *q, struct queue_slot *slot, uint64_t position, uint32_t lengt
  * somebody else was faster. */
 static int
 claim(struct queue *q, struct queue_slot *slot, uint64_t position, uint64_t word,
-      struct queue_try *t, uint32_t *ret_length)
+      const struct target *t, uint32_t *ret_length)
 {
 	uint32_t length = length_of(q, slot);
 
-	if (length > t->length) {
+	if (length > t->max) {
 		/* Is it that message's length, or already the next one's? */
 		atomic_thread_fence(memory_order_acquire);
 		if (atomic_load_explicit(&slot->word, memory_order_relaxed) != word)
@@ -190,7 +229,7 @@ find_slot(const struct queue *q, unsigned states)
  * them.  Under the recovery lock nobody adds one, so the flag can be cleared when there is
  * none.  -EAGAIN: none, or somebody else is at it. */
 static int
-try_returned(struct queue *q, struct queue_try *t)
+try_returned(struct queue *q, const struct target *t)
 {
 	uint64_t position = 0;
 	uint32_t length = 0;
@@ -232,7 +271,7 @@ try_end(struct queue *q, struct queue_slot *slot, uint64_t p, uint64_t word)
 }
 
 static int
-try_first(struct queue *q, struct queue_try *t)
+try_first(struct queue *q, const struct target *t)
 {
 	struct queue_shared *s = q->shared;
 	uint32_t length;
@@ -247,10 +286,7 @@ try_first(struct queue *q, struct queue_try *t)
 			int r = claim(q, slot, p, word, t, &length);
 			if (r == -EAGAIN)
 				continue;
-			if (r < 0)
-				return r;
-			help_on(&s->first, p);
-			return take(q, slot, p, length, t);
+			return r < 0 ? r : take(q, slot, p, length, t);
 		}
 		if (ahead < 0 || (ahead == 0 && (state == SLOT_EMPTY || state == SLOT_SEALED))) {
 			if (atomic_load_explicit(&s->closed, memory_order_acquire))
@@ -259,12 +295,12 @@ try_first(struct queue *q, struct queue_try *t)
 		}
 		if (ahead == 0 && state == SLOT_WRITING)
 			return not_now(q, slot, word);
-		help_on(&s->first, p);
+		(void)help_on(&s->first, p);
 	}
 }
 
 static int
-try_get(struct queue *q, struct queue_try *t)
+try_get(struct queue *q, const struct target *t)
 {
 	if (q->ended)
 		return -ENODATA;
@@ -284,6 +320,23 @@ has_message(const struct queue *q)
 	return word == slot_word(p, SLOT_FULL, 0) || atomic_load(&q->shared->any_returned);
 }
 
+static int
+get_again(struct queue *q, struct queue_try *t)
+{
+	return try_get(q, t->out);
+}
+
+static int
+get_later(struct queue *q, struct target *target, uint64_t timeout_ns)
+{
+	struct queue_try t = { .attempt = get_again,
+			       .list = &q->shared->for_messages,
+			       .more = has_message,
+			       .waits = &q->me->waits_for_messages,
+			       .out = target };
+	return queue_wait(q, &t, timeout_ns);
+}
+
 int
 queue_get(struct queue *q, void *message, uint32_t max, uint32_t *ret_length, uint64_t timeout_ns)
 {
@@ -291,15 +344,9 @@ queue_get(struct queue *q, void *message, uint32_t max, uint32_t *ret_length, ui
 
 	if (r < 0)
 		return r;
-	struct queue_try t = { .attempt = try_get,
-			       .list = &q->shared->for_messages,
-			       .more = has_message,
-			       .waits = &q->me->waits_for_messages,
-			       .out = message,
-			       .length = max,
-			       .ret_length = ret_length };
+	struct target t = { .message = message, .max = max, .ret_length = ret_length };
 	r = try_get(q, &t);
-	return r == -EAGAIN ? queue_wait(q, &t, timeout_ns) : r;
+	return r == -EAGAIN ? get_later(q, &t, timeout_ns) : r;
 }
 
 /* ---- close ---- */
@@ -340,8 +387,9 @@ queue_task_done(struct queue *q)
 	return 0;
 }
 
-/* `done` and `lost` only grow: read before `tail`, they make the rest look larger, never
- * smaller, so zero is true. */
+/* `done`, `lost` and `skipped` only grow, and count positions that were claimed before.  The tail,
+ * read after them and taken as far as slots are claimed (it may lag), makes the rest look larger,
+ * never smaller, so zero is true. */
 static uint64_t
 unfinished(const struct queue *q, uint64_t *ret_lost)
 {
@@ -354,7 +402,7 @@ unfinished(const struct queue *q, uint64_t *ret_lost)
 	}
 	if (ret_lost != NULL)
 		*ret_lost = lost;
-	return atomic_load(&s->tail) - done - lost;
+	return queue_tail(q) - done - lost;
 }
 
 static int

@@ -129,7 +129,7 @@ struct queue_stat {
 	pid_t creator;       /* pid; it may be long gone */
 	uint64_t created_ns; /* CLOCK_REALTIME */
 	uint64_t depth;      /* messages in it */
-	uint64_t high_water; /* the largest depth seen */
+	uint64_t high_water; /* the largest depth seen; beyond 16 only each 16th put looks */
 	/* Exact when nobody is inside a call.  puts = gets + depth then. */
 	uint64_t puts, gets;
 	uint64_t unfinished; /* put, and neither done nor lost */

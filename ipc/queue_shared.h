@@ -175,13 +175,28 @@ count_add(_Atomic uint64_t *count, uint64_t n)
 	atomic_store_explicit(count, count_read(count) + n, memory_order_relaxed);
 }
 
-/* Help `end` on from `position`, if it is still there. */
-static inline void
+/* Help `end` on from `position`, if it is still there.  Did we write it? */
+static inline bool
 help_on(_Atomic uint64_t *end, uint64_t position)
 {
-	if (atomic_load_explicit(end, memory_order_relaxed) == position)
-		atomic_compare_exchange_strong_explicit(end, &position, position + 1,
-							memory_order_acq_rel, memory_order_relaxed);
+	return atomic_load_explicit(end, memory_order_relaxed) == position &&
+	       atomic_compare_exchange_strong(end, &position, position + 1);
+}
+
+/* The next position to put at, without the lag of `tail`. */
+static inline uint64_t
+queue_tail(const struct queue *q)
+{
+	uint64_t p = atomic_load(&q->shared->tail);
+
+	for (uint64_t n = 0; n < q->capacity; n++, p++) {
+		uint64_t word = atomic_load(&slot_at(q, p)->word);
+		int64_t ahead = word_ahead(word, p);
+		if (ahead < 0 || (ahead == 0 && (word_state(word) == SLOT_EMPTY ||
+						 word_state(word) == SLOT_SEALED)))
+			break;
+	}
+	return p;
 }
 
 /* ---- queue_memory.c ---- */
@@ -245,8 +260,7 @@ struct queue_try {
 	_Atomic uint64_t *waits;
 	const void *in;
 	void *out;
-	uint32_t length; /* of `in`, room at `out` */
-	uint32_t *ret_length;
+	uint32_t length; /* of `in` */
 };
 
 /* The first try has said -EAGAIN: wait as `timeout_ns` allows. */

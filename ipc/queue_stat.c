@@ -86,7 +86,7 @@ queue_stat(const struct queue *q, struct queue_stat *ret)
 	};
 	for (uint32_t i = 0; i < q->members_max; i++)
 		stat_place(&s->places[i], ret);
-	ret->puts = atomic_load(&s->tail) - ret->skipped;
+	ret->puts = queue_tail(q) - ret->skipped;
 	ret->unfinished = ret->puts - ret->unfinished;
 }
 

@@ -289,6 +289,8 @@ look_at(void *base, struct found *found)
 		return;
 	}
 	(void)queue_recover(h);
+	if (queue_size(h) > 0 && queue_join(h, QUEUE_NO_WAIT, NULL) != -EAGAIN)
+		WRONG("joined, with messages in it");
 	(void)queue_put(h, "C", 1, QUEUE_NO_WAIT);
 	drain(h, found);
 	r = queue_join(h, QUEUE_NO_WAIT, &found->lost);
