@@ -119,7 +119,6 @@ claim:
 #ifdef MUTANT_EARLY
 	STEP(SET(t % CAPACITY, t, FULL, 0));
 #endif
-	STEP(if :: tail == t -> tail = t + 1 :: else fi);
 	STEP(slots[t % CAPACITY].left = MESSAGE);
 	STEP(slots[t % CAPACITY].right = MESSAGE);
 	STEP(
@@ -127,6 +126,7 @@ claim:
 	     SET(t % CAPACITY, t, FULL, 0);
 #endif
 	     put[MESSAGE] = true; count_all_got());
+	STEP(if :: tail == t -> tail = t + 1 :: else fi);
 	goto next;
 died:	/* a new process joins when the place is free; it does not put the same again */
 	atomic { !dead[me] -> goto next };
@@ -169,7 +169,6 @@ claim:
 	     :: IS(h % CAPACITY, h, FULL, 0) -> SET(h % CAPACITY, h, READING, me)
 	     :: else -> goto retry
 	     fi);
-	STEP(if :: head == h -> head = h + 1 :: else fi);
 	goto take;
 returned: /* with the lock */
 #ifndef MUTANT_REDO
@@ -201,6 +200,7 @@ take:
 	     assert(got[message] == 1);
 	     message = 0; torn = false;
 	     count_all_got());
+	STEP(if :: head == h -> head = h + 1 :: else fi);
 	goto retry;
 finish_journal:
 	if
