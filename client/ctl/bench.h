@@ -69,7 +69,8 @@ extern const struct bench_row bench_rows[]; /* name NULL at the end */
 #define BENCH_ROW_NAMES                                                             \
 	"attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate " \
 	"replacement bytes_per_job idle_pss start array_attach array_sum "          \
-	"counter_atomic counter_pipelined counter_single pipe_rtt lock_pair"
+	"counter_atomic counter_pipelined counter_single pipe_rtt lock_pair "       \
+	"queue_1to1 queue_2to2"
 
 int bench_fail(struct bench_result *result, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -174,6 +175,8 @@ int bench_array_sum(const struct bench *bench, struct bench_result *result);
 int bench_counter_atomic(const struct bench *bench, struct bench_result *result);
 int bench_counter_pipelined(const struct bench *bench, struct bench_result *result);
 int bench_counter_single(const struct bench *bench, struct bench_result *result);
+int bench_queue_1to1(const struct bench *bench, struct bench_result *result);
+int bench_queue_2to2(const struct bench *bench, struct bench_result *result);
 
 /* ---- bench_pipe.c ---- */
 

@@ -51,6 +51,11 @@ const struct bench_row bench_rows[] = {
 	  bench_counter_pipelined },
 	{ "ipc", "counter_single", "us", "a counter of the manager, one add at a time",
 	  "a bare ZeroMQ echo of as many bytes", RATIO_AT_MOST, 1.5, true, bench_counter_single },
+	{ "ipc", "queue_1to1", "msg/s", "messages of 64 bytes, from one process to one",
+	  "a bare bounded ring of the same capacity", VALUE_AT_LEAST, 10e6, true,
+	  bench_queue_1to1 },
+	{ "ipc", "queue_2to2", "msg/s", "messages of 64 bytes, from two processes to two",
+	  "a bare bounded ring of the same capacity", VALUE_AT_LEAST, 3e6, true, bench_queue_2to2 },
 	{ 0 },
 };
 

@@ -14,6 +14,7 @@
 
 /* In the order of `demo all`. */
 #define DEMOS(X)   \
+	X(queue)   \
 	X(pipe)    \
 	X(shm)     \
 	X(manager) \
