@@ -28,7 +28,9 @@
 #ifndef RECOVERERS
 #define RECOVERERS 1
 #endif
+#ifndef CONSUMERS
 #define CONSUMERS 2
+#endif
 #define MEMBERS (PRODUCERS + CONSUMERS)
 #define CAPACITY 2
 #define MESSAGES (FIRST_PUTS + PRODUCERS - 1)
@@ -96,7 +98,7 @@ next:
 retry:
 	STEP(t = tail);
 	if
-	:: atomic { AT(t) == t && STATE(t) == EMPTY -> goto claim }
+	:: atomic { AT(t) == t && STATE(t) == EMPTY -> doing[me] = t; goto claim }
 	:: AT(t) < t -> /* full */
 		if
 		:: atomic { AT(t) >= t || tail != t -> goto retry }
@@ -110,8 +112,7 @@ help:
 #endif
 	STEP(if :: tail == t -> tail = t + 1 :: else fi);
 	goto retry;
-claim:
-	STEP(doing[me] = t);
+claim: /* `doing` is read when we are dead only, so its store is part of the look before */
 	STEP(if
 	     :: IS(t % CAPACITY, t, EMPTY, 0) -> SET(t % CAPACITY, t, WRITING, me)
 	     :: else -> goto retry
@@ -150,7 +151,7 @@ retry:
 	fi;
 	STEP(h = head);
 	if
-	:: atomic { AT(h) == h && STATE(h) == FULL -> goto claim }
+	:: atomic { AT(h) == h && STATE(h) == FULL -> doing[me] = h; goto claim }
 	:: AT(h) < h || (AT(h) == h && (STATE(h) == EMPTY || STATE(h) == WRITING)) ->
 		if /* nothing now */
 		:: atomic { AT(h) > h || (AT(h) == h && STATE(h) >= FULL) || head != h -> goto retry }
@@ -164,7 +165,6 @@ help: /* taken by another, or given back */
 	STEP(if :: head == h -> head = h + 1 :: else fi);
 	goto retry;
 claim:
-	STEP(doing[me] = h);
 	STEP(if
 	     :: IS(h % CAPACITY, h, FULL, 0) -> SET(h % CAPACITY, h, READING, me)
 	     :: else -> goto retry
@@ -186,12 +186,11 @@ search:
 		LSTEP(locked = false);
 		goto retry
 	fi;
-	LSTEP(doing[me] = h);
-	LSTEP(SET(h % CAPACITY, h, READING, me));
+	LSTEP(doing[me] = h; SET(h % CAPACITY, h, READING, me));
 	LSTEP(locked = false);
 take:
-	STEP(message = slots[h % CAPACITY].left; torn = message != slots[h % CAPACITY].right);
-	STEP(if
+	STEP(message = slots[h % CAPACITY].left; torn = message != slots[h % CAPACITY].right;
+	     if
 	     :: IS(h % CAPACITY, h, READING, me) -> SET(h % CAPACITY, h + CAPACITY, EMPTY, 0)
 	     :: else -> assert(false) /* it was taken from the living */
 	     fi;
@@ -219,7 +218,6 @@ finish_journal:
 	LSTEP(journal = false);
 	goto search;
 died:
-	message = 0; torn = false;
 	atomic { !dead[me] -> goto retry };
 end:	skip
 }
