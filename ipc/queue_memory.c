@@ -152,7 +152,7 @@ file_of(const char *name, char ret[NAMED_FILE_MAX])
 static int
 attach_mapping(void *memory, size_t bytes, struct queue **ret)
 {
-	struct queue *q;
+	struct queue *q = NULL;
 
 	int r = queue_attach(memory, bytes, &q);
 	if (r < 0) {
@@ -192,8 +192,8 @@ int
 queue_create(const char *name, const struct queue_options *options, struct queue **ret)
 {
 	char file[NAMED_FILE_MAX];
-	void *memory;
-	size_t bytes;
+	void *memory = NULL;
+	size_t bytes = 0;
 	scoped_fd fd = -1;
 
 	int r = file_of(name, file);
@@ -201,7 +201,7 @@ queue_create(const char *name, const struct queue_options *options, struct queue
 		r = make(options, &fd, &memory, &bytes);
 	if (r < 0)
 		return r;
-	struct queue *q;
+	struct queue *q = NULL;
 	r = attach_mapping(memory, bytes, &q);
 	if (r < 0)
 		return r;
@@ -232,8 +232,8 @@ map_named(const char *name, bool writable, void **ret, size_t *ret_bytes)
 int
 queue_open(const char *name, struct queue **ret)
 {
-	void *memory;
-	size_t bytes;
+	void *memory = NULL;
+	size_t bytes = 0;
 
 	int r = map_named(name, true, &memory, &bytes);
 	return r < 0 ? r : attach_mapping(memory, bytes, ret);
@@ -251,8 +251,8 @@ queue_unlink(const char *name)
 int
 queue_stat_named(const char *name, struct queue_stat *ret)
 {
-	void *memory;
-	size_t bytes;
+	void *memory = NULL;
+	size_t bytes = 0;
 
 	int r = map_named(name, false, &memory, &bytes);
 	if (r < 0)
