@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/queue.h"
 #include "tests/ipc/link_fixture.h"
+#include "tests/link.h"
 #include "tests/process.h"
 
 /* Both sides here. */
@@ -323,6 +325,85 @@ Test(ipc_link, a_quiet_link_wakes_nobody)
 					   link_has_result(&broker), link_has_request_room(&broker),
 					   poll(p, 4, 20) == 0)));
 	cr_assert_eq(poll(p, 4, 100), 0);
+}
+
+/* ---- trains of messages over the queue ---- */
+
+#define CARS     5
+#define CAR_MOST 1024
+
+struct car_copy {
+	unsigned char bytes[CAR_MOST];
+	uint32_t length;
+};
+
+static void
+publish_train(unsigned n)
+{
+	struct output_body *place = link_reserve(&worker, MSG_RUN_OUTPUT, 4500);
+	memset(place, (int)n, 4500);
+	link_publish(&worker, 4500);
+}
+
+static void
+expect_train(unsigned n)
+{
+	const struct ring_record *record;
+	unsigned char expected[4500];
+
+	memset(expected, (int)n, sizeof(expected));
+	cr_assert(wait_until(PATIENCE_MS, (record = link_result(&broker)) != NULL));
+	cr_assert_eq(record->length, sizeof(expected));
+	cr_assert_eq(memcmp(record->body, expected, sizeof(expected)), 0, "not train %u", n);
+	link_result_release(&broker, record);
+}
+
+static void
+take_cars(struct queue *q, struct car_copy *cars, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		cr_assert_eq(queue_get(q, cars[i].bytes, CAR_MOST, &cars[i].length, QUEUE_NO_WAIT),
+			     0);
+}
+
+static void
+put_car(struct queue *q, const struct car_copy *car)
+{
+	cr_assert_eq(queue_put(q, car->bytes, car->length, QUEUE_NO_WAIT), 0);
+}
+
+/* What a broker's death in the middle of a train leaves, and what its get gives back late. */
+Test(ipc_link, over_the_queue_what_is_left_of_a_train_spoils_no_other)
+{
+	struct car_copy torn[CARS], whole[CARS];
+	struct queue *q;
+	size_t bytes = link_rows[LINK_QUEUE].footprint() / 2;
+
+	if (!test_link_is("queue"))
+		return;
+	cr_assert_eq(queue_attach(broker.shared->carried + bytes, bytes, &q), 0);
+	publish_train(1);
+	take_cars(q, torn, 2); /* its beginning died with the one who took it */
+	publish_train(2);
+	expect_train(2);
+
+	publish_train(3);
+	take_cars(q, whole, CARS);
+	for (unsigned i = 0; i < CARS; i++) {
+		put_car(q, &whole[i]);
+		if (i < 2)
+			put_car(q, &torn[i]); /* late, in the middle of another */
+	}
+	expect_train(3);
+
+	publish_train(4); /* its end never comes: the sender died */
+	take_cars(q, whole, CARS);
+	put_car(q, &whole[0]);
+	put_car(q, &whole[1]);
+	cr_assert_null(link_result(&broker));
+	publish_train(5);
+	expect_train(5);
+	queue_detach(q);
 }
 
 /* ---- another broker ---- */
