@@ -327,6 +327,60 @@ Test(ipc_link, a_quiet_link_wakes_nobody)
 	cr_assert_eq(poll(p, 4, 100), 0);
 }
 
+static int
+refuse_all(struct link_end *e, const void *record, uint32_t size)
+{
+	(void)e;
+	(void)record;
+	(void)size;
+	return -EAGAIN;
+}
+
+/* There was room when it was looked for, and none when it was sent. */
+Test(ipc_link, a_record_refused_at_the_last_moment_costs_no_ticket)
+{
+	const struct link_carrier *own = broker.requests.carrier;
+
+	if (own == NULL) /* the ring cannot */
+		return;
+	cr_assert(wait_until(PATIENCE_MS, link_has_request_room(&broker)));
+	struct link_carrier refusing = *own;
+	refusing.send = refuse_all;
+	broker.requests.carrier = &refusing;
+	cr_assert_eq(send_job(1), -EAGAIN);
+	broker.requests.carrier = own;
+	cr_assert_eq(broker.free_count, LINK_TICKETS);
+	for (int i = 0; i < (int)LINK_TICKETS; i++)
+		cr_assert_eq(state_of(i), TICKET_FREE);
+	send_job_soon(2);
+	const struct ring_record *record = next_request(&worker);
+	cr_assert_eq(run_of(record)->id, 2);
+	link_release(&worker, record);
+	cr_assert_null(link_next(&worker));
+}
+
+/* What may die with its process is not left behind in good order. */
+Test(ipc_link_child, a_worker_that_ends_stays_until_its_last_result_is_read)
+{
+	pid_t child = test_fork();
+	if (child == 0) {
+		if (!attach_worker(&worker) || link_wait(&worker, -1) != 1)
+			_exit(1);
+		const struct ring_record *record = link_next(&worker);
+		finish(&worker, record);
+		link_release(&worker, record);
+		link_worker_detach(&worker);
+		_exit(0);
+	}
+	int t = send_job_soon(5);
+	link_wake(&broker);
+	cr_assert(wait_until(PATIENCE_MS, state_of(t) == TICKET_DONE));
+	if (link_loses())
+		cr_assert_eq(wait_exit(child, 50), -ETIMEDOUT, "it did not wait");
+	cr_assert_eq(next_result(), 5);
+	cr_assert_eq(wait_exit(child, PATIENCE_MS), 0);
+}
+
 /* ---- trains of messages over the queue ---- */
 
 #define CARS     5
