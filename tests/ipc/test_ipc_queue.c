@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "ipc/clock.h"
-#include "ipc/queue.h"
+#include "ipc/queue_shared.h"
 #include "tests/process.h"
 
 #define LONG (60 * NS_PER_S) /* longer than any test: what waits so long hangs */
@@ -501,6 +501,63 @@ Test(queue, memory_that_is_no_whole_queue_is_refused)
 	*capacity = 4;
 	*(uint32_t *)memory = 1;
 	cr_expect_eq(queue_attach(memory, memory_bytes, &none), -EPROTO);
+}
+
+/* A child that sleeps on `list`, stopped, so that it cannot look by itself. */
+static pid_t
+stopped_sleeper(bool in_put, struct queue_list *list)
+{
+	pid_t child = test_fork();
+	if (child == 0) {
+		char x[8];
+		uint32_t length;
+		int r = in_put ? queue_put(q, "late", 4, LONG)
+			       : queue_get(q, x, sizeof(x), &length, LONG);
+		_exit(r == 0 ? 0 : 1);
+	}
+	cr_assert(wait_until(30000, atomic_load(&list->bits[0]) != 0));
+	kill(child, SIGSTOP);
+	cr_assert(wait_until(30000, process_state(child) == 'T'));
+	return child;
+}
+
+Test(queue, who_puts_or_gets_spends_a_wake_on_a_sleeper_and_none_without)
+{
+	make(1, 8, 0);
+	struct queue_shared *s = q->shared;
+	pid_t child = stopped_sleeper(false, &s->for_messages);
+	cr_assert_neq(s->for_messages.bits[0], 0, "between two sleeps? repeat");
+	uint32_t rung = s->places[1].bell;
+	cr_assert_eq(put_text("a"), 0);
+	cr_expect_eq(s->for_messages.bits[0], 0);
+	cr_expect_eq(s->places[1].bell, rung + 1);
+	kill(child, SIGCONT);
+	cr_expect_eq(wait_exit(child, 30000), 0);
+
+	cr_assert_eq(put_text("b"), 0);
+	child = stopped_sleeper(true, &s->for_room);
+	rung = s->places[1].bell;
+	expect_get("b");
+	cr_expect_eq(s->for_room.bits[0], 0);
+	cr_expect_eq(s->places[1].bell, rung + 1);
+	kill(child, SIGCONT);
+	cr_expect_eq(wait_exit(child, 30000), 0);
+	rung = s->places[1].bell;
+	expect_get("late");
+	cr_assert_eq(put_text("nobody waits"), -EMSGSIZE);
+	cr_assert_eq(put_text("nobody"), 0);
+	cr_expect_eq(s->places[1].bell, rung);
+}
+
+Test(queue, a_producer_that_looked_before_the_close_cannot_put_after_the_end)
+{
+	make(4, 8, 0);
+	cr_assert_eq(put_text("a"), 0);
+	cr_assert_eq(queue_close(q), 0);
+	expect_get("a");
+	expect_no_get(-ENODATA);
+	q->shared->closed = 0; /* as it has seen it */
+	cr_expect_eq(put_text("late"), -EPIPE);
 }
 
 /* From now on any system call but read, write and exit is SIGKILL. */

@@ -452,3 +452,24 @@ Test(queue_death, control_the_living_are_not_recovered_from_and_then_it_is_stuck
 	cr_expect_gt(walk(&scenarios[0], false, &steps), 0, "a producer that stands still");
 	cr_expect_gt(walk(&scenarios[1], false, &steps), 0, "a consumer that stands still");
 }
+
+Test(queue_death, the_end_is_not_told_while_a_message_may_come_back)
+{
+	char letter;
+
+	begin();
+	put("A");
+	pid_t child = test_fork();
+	if (child == 0)
+		for (;;)
+			pause();
+	plant_dead(q->shared->first, SLOT_FULL, SLOT_READING);
+	q->shared->places[3].owner = owner_of(child); /* not dead: slow */
+	cr_assert_eq(queue_close(q), 0);
+	for (int i = 0; i < 3; i++)
+		cr_expect_eq(get(q, &letter), -EAGAIN);
+	kill_and_wait(child, SIGKILL);
+	cr_assert_eq(get(q, &letter), 0);
+	cr_expect_eq(letter, 'A');
+	cr_expect_eq(get(q, &letter), -ENODATA);
+}
