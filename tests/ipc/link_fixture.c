@@ -64,7 +64,6 @@ make(void)
 	cr_assert(link_way_by_name(test_link(), &way), "no link %s", test_link());
 	cr_assert_eq(link_create(way, test_directory(), &fds), 0);
 	cr_assert_eq(link_map(fds.memfd, &base), 0);
-	cr_assert(attach_broker(&broker));
 }
 
 static void
@@ -80,13 +79,20 @@ unmake(void)
 }
 
 void
-fixture_begin(void)
+fixture_begin_apart(void)
 {
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	cr_assert_neq((void *)board, MAP_FAILED);
 	broker_bell = bell_create();
 	make();
+}
+
+void
+fixture_begin(void)
+{
+	fixture_begin_apart();
+	cr_assert(attach_broker(&broker));
 }
 
 void
@@ -102,6 +108,7 @@ fixture_renew(void)
 {
 	unmake();
 	make();
+	cr_assert(attach_broker(&broker));
 }
 
 bool

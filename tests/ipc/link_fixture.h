@@ -14,6 +14,9 @@ extern struct link_worker worker;
 extern struct board *board;
 
 void fixture_begin(void);
+/* The same without the broker: who forks a child does it before attaching, for ZeroMQ has threads,
+ * and what they hold at a fork (a sanitizer's locks) stays held in the child. */
+void fixture_begin_apart(void);
 void fixture_end(void);
 void fixture_renew(void); /* another link in place of this one */
 

@@ -22,7 +22,7 @@ setup(void)
 
 TestSuite(ipc_link, .init = setup, .fini = fixture_end, .timeout = 100);
 /* The worker is a child. */
-TestSuite(ipc_link_child, .init = fixture_begin, .fini = fixture_end, .timeout = 100);
+TestSuite(ipc_link_child, .init = fixture_begin_apart, .fini = fixture_end, .timeout = 100);
 
 static enum ticket_state
 state_of(int index)
@@ -157,6 +157,7 @@ Test(ipc_link_child, a_worker_waits_for_room_until_the_broker_has_drained)
 		link_worker_detach(&worker);
 		_exit(0);
 	}
+	cr_assert(attach_broker(&broker));
 	for (uint64_t i = 1; i <= jobs; i++)
 		send_job_soon(i);
 	link_wake(&broker);
@@ -184,7 +185,8 @@ Test(ipc_link_child, a_sleeping_worker_wakes_for_a_job_and_for_its_other_descrip
 		link_release(&worker, record);
 		_exit(link_wait(&worker, other[0]) == 0 ? 0 : 2);
 	}
-	cr_assert(wait_until(5000, broker.shared->worker.sleeping != 0));
+	cr_assert(attach_broker(&broker));
+	cr_assert(wait_until(PATIENCE_MS, broker.shared->worker.sleeping != 0));
 	send_job_soon(5);
 	link_wake(&broker);
 	cr_assert_eq(next_result(), 5);
@@ -372,6 +374,7 @@ Test(ipc_link_child, a_worker_that_ends_stays_until_its_last_result_is_read)
 		link_worker_detach(&worker);
 		_exit(0);
 	}
+	cr_assert(attach_broker(&broker));
 	int t = send_job_soon(5);
 	link_wake(&broker);
 	cr_assert(wait_until(PATIENCE_MS, state_of(t) == TICKET_DONE));
