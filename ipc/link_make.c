@@ -68,7 +68,7 @@ describe(int memfd, enum link_way way, const char *address)
 static int
 init_carried(const struct link_row *row, int memfd)
 {
-	struct link_shared *shared;
+	struct link_shared *shared = NULL;
 	int r = link_map(memfd, &shared);
 
 	if (r < 0)

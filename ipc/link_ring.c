@@ -1,8 +1,6 @@
 /* link_ring.c - a link over two rings in its segment: records are written and read in place. */
 #include "ipc/link.h"
 
-_Static_assert(LINK_REQUEST_BYTES == LINK_RESULT_BYTES, "one LINK_BODY_MAX for both");
-
 size_t
 link_ring_footprint(void)
 {

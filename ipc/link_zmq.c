@@ -179,7 +179,7 @@ link_zmq_make(struct link_fds *fds, const char *directory, char *address)
 void
 link_zmq_discard(struct link_fds *fds)
 {
-	struct sockaddr_un at;
+	struct sockaddr_un at = { 0 };
 
 	for (int i = 0; i < 2; i++) {
 		socklen_t length = sizeof(at);
