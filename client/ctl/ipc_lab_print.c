@@ -96,18 +96,52 @@ goal_figure(const struct lab_cell *cell, enum lab_goal goal)
 	return out;
 }
 
+/* How many of the sizes travel in the job; the others lie in a shared array. */
+static unsigned
+in_jobs(const struct lab *lab)
+{
+	unsigned count = 0;
+
+	while (count < lab->size_count && lab->sizes[count] <= LAB_CARRIED)
+		count++;
+	return count;
+}
+
+/* What the link still matters when it carries a name only: the slowest's p50 to the fastest's. */
+static void
+print_by_name(const struct lab *lab)
+{
+	for (unsigned i = in_jobs(lab); i < lab->size_count; i++) {
+		double least = INFINITY, most = 0, unused;
+		int best = lab_best(lab, i, LAB_P50, true, &unused);
+		char text[32];
+		for (unsigned way = 0; way < LAB_WAYS; way++) {
+			const struct lab_cell *cell = &lab->cells[way][i];
+			if (!cell->done || strcmp(lab_ways[way].lane, "shm") != 0)
+				continue;
+			least = fmin(least, cell->p50_ns);
+			most = fmax(most, cell->p50_ns);
+		}
+		if (best >= 0)
+			printf("  in a shared array, %-9s the slowest link needs %.2f times the "
+			       "fastest (%s)\n",
+			       lab_bytes((double)lab->sizes[i], text, sizeof text), most / least,
+			       lab_ways[best].link);
+	}
+}
+
 /* One line for each run of sizes with the same best link. */
 static void
 print_choice(const struct lab *lab, enum lab_goal goal)
 {
 	double next;
 
-	for (unsigned i = 0; i < lab->size_count;) {
+	for (unsigned i = 0; i < in_jobs(lab);) {
 		char low[32], high[32];
 		double least = INFINITY;
 		int best = lab_best(lab, i, goal, true, &next);
 		unsigned from = i;
-		for (; i < lab->size_count && lab_best(lab, i, goal, true, &next) == best; i++)
+		for (; i < in_jobs(lab) && lab_best(lab, i, goal, true, &next) == best; i++)
 			least = next < least ? next : least;
 		if (best < 0)
 			continue;
@@ -189,6 +223,7 @@ lab_print(const struct lab *lab)
 	printf("\nWhich link to choose on this machine:\n");
 	for (int goal = 0; goal < LAB_GOALS; goal++)
 		print_choice(lab, (enum lab_goal)goal);
+	print_by_name(lab);
 	printf("\n");
 	print_notes(lab);
 }
