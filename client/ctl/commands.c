@@ -15,18 +15,18 @@
 	X(kinds)      \
 	X(pools)      \
 	X(pool)       \
-	X(ipc)        \
-	X(counter)    \
-	X(lock)       \
 	X(status)     \
+	X(ping)       \
 	X(queue)      \
 	X(pipe)       \
 	X(array)      \
-	X(ping)       \
-	X(bench)      \
-	X(compare)    \
+	X(counter)    \
+	X(lock)       \
+	X(ipc)        \
 	X(demo)       \
 	X(explain)    \
+	X(bench)      \
+	X(compare)    \
 	X(reload)     \
 	X(stop)       \
 	X(completion) \
