@@ -16,8 +16,8 @@
 
 #include "tests/link.h"
 
-#define READY_MS 15000
-#define STOP_MS  10000
+#define READY_MS 60000
+#define STOP_MS  20000
 
 /* Say what was wrong, with the daemon's log, and end the test. */
 static void __attribute__((noreturn, format(printf, 2, 3)))
@@ -171,7 +171,7 @@ daemon_end(struct test_daemon *d)
 		fprintf(stderr, "helpers: pyprepd did not stop within %d ms\n", STOP_MS);
 		kill_and_wait(d->pid, SIGKILL);
 	}
-	bool clean = wait_until(2000, all_reaped());
+	bool clean = wait_until(20000, all_reaped());
 	if (!clean) {
 		pid_t left[64];
 		char title[128];
@@ -307,7 +307,7 @@ daemon_status(const struct test_daemon *d, struct test_status *ret)
 	if (r < 0)
 		return r;
 	*ret = (struct test_status){ 0 };
-	r = pyprep_request(p, ask, sizeof(ask) - 1, 5000, take_status, ret, NULL);
+	r = pyprep_request(p, ask, sizeof(ask) - 1, 20000, take_status, ret, NULL);
 	pyprep_close(p);
 	return r < 0 ? r : 0;
 }

@@ -44,7 +44,7 @@ bool daemon_wait_ready(struct test_daemon *d, unsigned ms);
 int daemon_stop(struct test_daemon *d, unsigned ms);
 
 /* Stop what still runs, and remove the directory.  Aborts, naming them, when processes of the
- * daemon outlived it by more than 2 s.  Fine after daemon_stop(), and on a zeroed struct. */
+ * daemon outlive it.  Fine after daemon_stop(), and on a zeroed struct. */
 void daemon_end(struct test_daemon *d);
 
 /* Does `text` stand in the daemon's log? */

@@ -59,7 +59,7 @@ raw_open(const struct test_daemon *d)
 
 	r->fd = raw_connect(d);
 	if (r->fd < 0 || frame_send(r->fd, MSG_HELLO, &hello, NULL, 0, NULL, 0) < 0 ||
-	    raw_frame(r, 5000) < 0 || r->in.type != MSG_WELCOME || r->in.fd_count != 1) {
+	    raw_frame(r, 20000) < 0 || r->in.type != MSG_WELCOME || r->in.fd_count != 1) {
 		raw_close(r);
 		return NULL;
 	}
@@ -126,7 +126,7 @@ raw_resolve(struct raw *r, const char *kind, const char *pool, uint16_t *ret_kin
 	for (int i = 0; i < 6; i++)
 		msgpack_pack_str_with_body(&pk, words[i], strlen(words[i]));
 	if (frame_send(r->fd, MSG_REQUEST, &body, map.data, map.size, NULL, 0) < 0 ||
-	    raw_frame(r, 5000) < 0 || r->in.type != MSG_REPLY)
+	    raw_frame(r, 20000) < 0 || r->in.type != MSG_REPLY)
 		abort();
 	msgpack_sbuffer_destroy(&map);
 	msgpack_unpacked_init(&answer);

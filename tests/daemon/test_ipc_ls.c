@@ -42,7 +42,7 @@ teardown(void)
 	(void)named_unlink(name);
 }
 
-TestSuite(ipc_ls, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(ipc_ls, .init = setup, .fini = teardown, .timeout = 120);
 
 /* What ls says of our name: "STATE ATTACHED_COUNT", "" when it is not there. */
 static void
@@ -188,7 +188,7 @@ queue_teardown(void)
 	(void)queue_unlink(name);
 }
 
-TestSuite(ipc_ls_queue, .init = queue_setup, .fini = queue_teardown, .timeout = 60);
+TestSuite(ipc_ls_queue, .init = queue_setup, .fini = queue_teardown, .timeout = 120);
 
 Test(ipc_ls_queue, shows_messages_members_and_depth_and_changes_nothing)
 {
@@ -238,7 +238,7 @@ Test(ipc_ls_queue, a_killed_member_is_not_attached)
 		pause();
 		_exit(0);
 	}
-	cr_assert(wait_until(5000, queue_size(q) == 1));
+	cr_assert(wait_until(20000, queue_size(q) == 1));
 	cr_expect_look("live 2");
 	kill_and_wait(pid, SIGKILL);
 	cr_expect_look("live 1");

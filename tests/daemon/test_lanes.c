@@ -32,9 +32,9 @@ teardown(void)
 	daemon_end(&d);
 }
 
-TestSuite(lane_shm, .init = setup, .fini = teardown, .timeout = 90);
-TestSuite(lane_unix, .init = setup, .fini = teardown, .timeout = 90);
-TestSuite(lane_zmq, .init = setup, .fini = teardown, .timeout = 90);
+TestSuite(lane_shm, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(lane_unix, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(lane_zmq, .init = setup, .fini = teardown, .timeout = 120);
 
 #define ON_EACH_LANE(what)                  \
 	static void what(const char *lane); \
@@ -138,7 +138,7 @@ ON_EACH_LANE(takes_parameters_up_to_the_limit_and_refuses_longer_ones_by_name)
 	for (int i = 0; i < 5; i++)
 		cr_assert_eq(pyprep_submit_prepared(p, prepared, NULL, NULL), 0);
 	for (int ended = 0; ended < 5;) {
-		cr_assert_eq(pyprep_next(p, 20000, &event), 1);
+		cr_assert_eq(pyprep_next(p, 30000, &event), 1);
 		if (event.type == PYPREP_OUTPUT) {
 			snprintf(said, sizeof(said), "%.*s", (int)event.length,
 				 (const char *)event.bytes);
@@ -230,7 +230,7 @@ ON_EACH_LANE(answers_requests_and_lets_a_descriptor_be_polled)
 	}
 	/* With nothing under way the descriptor becomes quiet. */
 	cr_expect(wait_until(
-		5000,
+		20000,
 		pyprep_next(p, 0, &event) == 0 && pyprep_arm(p) == 0 &&
 			poll(&(struct pollfd){ .fd = pyprep_fd(p), .events = POLLIN }, 1, 0) == 0));
 	pyprep_close(p);
@@ -246,9 +246,9 @@ ON_EACH_LANE(cancels_what_waits_and_what_runs)
 	for (int i = 0; i < 50; i++)
 		tags[i] = start(p, "sleep", "one", "ms=60000", 0);
 	cr_assert_eq(pyprep_cancel(p, tags[30]), 1);
-	receipt_for(p, tags[30], 10000, &receipt);
+	receipt_for(p, tags[30], 20000, &receipt);
 	cr_expect_str_eq(receipt.state, "cancelled");
-	cr_assert(wait_until(10000, jobs_started(p) == 1));
+	cr_assert(wait_until(20000, jobs_started(p) == 1));
 	cr_expect_eq(pyprep_cancel_all(p), 49);
 	cr_assert(finish_all(p, 20000, &t));
 	cr_expect_eq(t.cancelled, 49, "%ju of 49 are cancelled", (uintmax_t)t.cancelled);
@@ -278,7 +278,7 @@ ON_EACH_LANE(takes_the_jobs_of_a_killed_client_along)
 		  "%ju jobs, %ju running", (uintmax_t)status.table_jobs,
 		  (uintmax_t)status.jobs_running);
 	kill_and_wait(child, SIGKILL);
-	cr_expect(wait_until(10000, daemon_status(&d, &status) == 0 && status.table_jobs == 0 &&
+	cr_expect(wait_until(20000, daemon_status(&d, &status) == 0 && status.table_jobs == 0 &&
 					    status.clients == 1),
 		  "%ju jobs and %ju clients are left", (uintmax_t)status.table_jobs,
 		  (uintmax_t)status.clients);
@@ -292,7 +292,7 @@ ON_EACH_LANE(takes_the_jobs_of_a_client_that_closes_along)
 		start(p, "sleep", "cpu", "ms=60000", 0);
 	cr_assert(wait_until(20000, table_jobs() == 50));
 	pyprep_close(p);
-	cr_expect(wait_until(10000, table_jobs() == 0), "%ju jobs are left",
+	cr_expect(wait_until(20000, table_jobs() == 0), "%ju jobs are left",
 		  (uintmax_t)table_jobs());
 }
 
@@ -315,7 +315,7 @@ ON_EACH_LANE(gives_every_job_of_a_killed_broker_a_receipt)
 	cr_expect_eq(pyprep_submit(p, &job, NULL, NULL, NULL), -EPIPE);
 	pyprep_close(p);
 	p = NULL;
-	cr_assert(wait_until(10000, pyprep_connect_lane(d.runtime, lane, &p, NULL) == 0));
+	cr_assert(wait_until(20000, pyprep_connect_lane(d.runtime, lane, &p, NULL) == 0));
 	cr_assert_eq(run_job(p, "noop", "cpu", NULL, 20000, &receipt), 0);
 	cr_expect_str_eq(receipt.state, "succeeded");
 	pyprep_close(p);

@@ -361,7 +361,7 @@ Test(manager, one_that_dies_again_and_again_is_given_up_and_the_daemon_goes_on)
 	cr_assert_str_eq(why.code, "manager_failed");
 	struct pyprep *p = daemon_connect(&d);
 	struct pyprep_receipt receipt;
-	cr_assert_eq(run_job(p, "noop", "cpu", NULL, 5000, &receipt), 0);
+	cr_assert_eq(run_job(p, "noop", "cpu", NULL, 20000, &receipt), 0);
 	pyprep_close(p);
 	/* A reload tries again. */
 	kill(d.pid, SIGHUP);

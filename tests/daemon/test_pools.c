@@ -32,8 +32,8 @@ teardown(void)
 	daemon_end(&d);
 }
 
-TestSuite(pools, .init = setup, .fini = teardown, .timeout = 60);
-TestSuite(one_daemon, .fini = teardown, .timeout = 60);
+TestSuite(pools, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(one_daemon, .fini = teardown, .timeout = 120);
 
 static uint64_t
 size_of(const char *pool)
@@ -78,10 +78,10 @@ Test(pools, can_be_resized_under_load_without_losing_a_job)
 				tally_add(&t, &receipt);
 		}
 	}
-	cr_assert(finish_all(p, 10000, &t), "%ju of %ju never came",
+	cr_assert(finish_all(p, 20000, &t), "%ju of %ju never came",
 		  (uintmax_t)pyprep_outstanding(p), (uintmax_t)sent);
 	cr_expect_eq(t.succeeded, sent);
-	cr_expect(wait_until(5000, workers_up("cpu") == 2));
+	cr_expect(wait_until(20000, workers_up("cpu") == 2));
 	cr_expect_eq(count_zombies(d.pid), 0);
 	pyprep_close(p);
 	pyprep_close(operator);
@@ -101,10 +101,10 @@ Test(pools, take_their_sizes_from_a_reload_by_request_and_by_signal)
 		       "[pool \"one\"]\nexecutor = process\nworkers = 1\n");
 	cr_assert_eq(ask(p, "reload", NULL, NULL), 0);
 	cr_expect(strstr(ask_answer, "pool cpu: 2 workers, now 3") != NULL, "%s", ask_answer);
-	cr_expect(wait_until(5000, workers_up("cpu") == 3));
+	cr_expect(wait_until(20000, workers_up("cpu") == 3));
 	rewrite_config(CONFIG);
 	kill(d.pid, SIGHUP);
-	cr_expect(wait_until(5000, workers_up("cpu") == 2));
+	cr_expect(wait_until(20000, workers_up("cpu") == 2));
 	pyprep_close(p);
 }
 
@@ -121,7 +121,7 @@ Test(pools, stay_as_they_are_when_the_new_configuration_is_bad)
 			  strstr(why.message, "workers") != NULL,
 		  "%s", why.message);
 	kill(d.pid, SIGHUP);
-	cr_expect(wait_until(5000, daemon_logged(&d, "reload refused")));
+	cr_expect(wait_until(20000, daemon_logged(&d, "reload refused")));
 	cr_assert_eq(daemon_status(&d, &after), 0);
 	cr_expect_eq(after.pool_count, before.pool_count);
 	for (unsigned i = 0; i < before.pool_count; i++) {
@@ -140,11 +140,11 @@ Test(pools, that_are_paused_keep_their_jobs_until_they_are_resumed)
 	cr_assert_eq(ask(p, "pause", "pool=one", NULL), 0);
 	for (int i = 0; i < 10; i++)
 		start(p, "noop", "one", NULL, 0);
-	cr_assert_eq(run_job(p, "noop", "cpu", NULL, 5000, &receipt), 0);
+	cr_assert_eq(run_job(p, "noop", "cpu", NULL, 20000, &receipt), 0);
 	cr_expect_str_eq(receipt.pool, "cpu", "a job of a paused pool has run");
 	cr_expect_eq(pyprep_outstanding(p), 10);
 	cr_assert_eq(ask(p, "resume", "pool=one", NULL), 0);
-	cr_assert(finish_all(p, 5000, &t));
+	cr_assert(finish_all(p, 20000, &t));
 	cr_expect_eq(t.succeeded, 10);
 	pyprep_close(p);
 }
@@ -166,7 +166,7 @@ Test(pools, run_higher_priorities_first_and_equal_ones_in_order)
 	}
 	cr_assert_eq(ask(p, "resume", "pool=one", NULL), 0);
 	for (int n = 0; n < 10; n++) {
-		cr_assert_eq(next_receipt(p, 5000, &receipt), 1);
+		cr_assert_eq(next_receipt(p, 20000, &receipt), 1);
 		int i = 0;
 		while (tags[i] != receipt.tag)
 			i++;
@@ -190,7 +190,7 @@ fill_table(unsigned *ret_jobs)
 	for (unsigned i = 0; i < 50; i++)
 		start(p, "noop", "one", NULL, 0);
 	struct test_status status;
-	cr_assert(wait_until(5000, daemon_status(&d, &status) == 0 && status.table_jobs == 50));
+	cr_assert(wait_until(20000, daemon_status(&d, &status) == 0 && status.table_jobs == 50));
 	*ret_jobs = 50;
 	return p;
 }
@@ -206,12 +206,12 @@ Test(pools, let_no_job_wait_behind_a_long_one_while_later_ones_run)
 	unsigned passed_by = 0;
 
 	for (int i = 0; i < 30; i++)
-		run_job(p, "sleep", "cpu", "ms=0", 5000, &receipt);
+		run_job(p, "sleep", "cpu", "ms=0", 20000, &receipt);
 	start(p, "sleep", "cpu", "ms=3000", 0);
 	for (int i = 0; i < SHORT; i++)
 		tags[i] = start(p, "sleep", "cpu", "ms=20", 0);
 	for (int seen = 0; seen < SHORT; seen++) {
-		cr_assert_eq(next_receipt(p, 5000, &receipt), 1);
+		cr_assert_eq(next_receipt(p, 20000, &receipt), 1);
 		for (int i = 0; i < EARLY; i++)
 			passed_by += receipt.tag == tags[i] && seen > i + 2;
 	}
@@ -226,7 +226,7 @@ Test(pools, with_a_full_table_refuse_who_does_not_want_to_wait)
 	struct pyprep_job job = { .kind = "noop", .pool = "cpu", .flags = PYPREP_NO_WAIT };
 	struct pyprep_receipt receipt;
 
-	receipt_for(p, start_job(p, &job), 5000, &receipt);
+	receipt_for(p, start_job(p, &job), 20000, &receipt);
 	cr_expect_str_eq(receipt.state, "refused");
 	cr_expect_str_eq(receipt.error_code, "queue_full");
 	cr_expect_eq(receipt.exit_status, 75);
@@ -249,7 +249,7 @@ Test(pools, with_a_full_table_let_others_wait_until_there_is_room)
 		daemon_broker(&d);
 	/* Room comes by a cancel, of which no worker says anything. */
 	cr_expect_eq(pyprep_cancel_all(full), 50);
-	cr_assert(finish_all(p, 5000, &t), "nobody told it that there is room");
+	cr_assert(finish_all(p, 20000, &t), "nobody told it that there is room");
 	cr_expect_eq(t.succeeded, 20);
 	pyprep_close(p);
 	pyprep_close(full);
@@ -266,7 +266,7 @@ Test(pools, with_a_full_table_get_room_when_a_client_leaves)
 	for (int i = 0; i < 20; i++)
 		daemon_broker(&d);
 	pyprep_close(full);
-	cr_assert(finish_all(p, 5000, &t));
+	cr_assert(finish_all(p, 20000, &t));
 	cr_expect_eq(t.succeeded, 20);
 	pyprep_close(p);
 }
@@ -280,7 +280,7 @@ Test(pools, with_a_full_table_cancel_also_what_still_waits_for_room)
 	for (int i = 0; i < 100; i++)
 		start(p, "noop", "cpu", NULL, 0);
 	cr_expect_eq(pyprep_cancel_all(p), 150);
-	cr_assert(finish_all(p, 5000, &t));
+	cr_assert(finish_all(p, 20000, &t));
 	cr_expect_eq(t.cancelled, 150, "%ju ran after they had been cancelled",
 		     (uintmax_t)t.succeeded);
 	pyprep_close(p);
@@ -305,7 +305,7 @@ race(int round)
 		racers[i] = d;
 		daemon_launch(&racers[i]);
 	}
-	cr_assert(wait_until(10000, ({
+	cr_assert(wait_until(20000, ({
 				     for (int i = 0; i < 8; i++) {
 					     int status = racers[i].pid > 0
 								  ? wait_exit(racers[i].pid, 0)
@@ -323,12 +323,12 @@ race(int round)
 	for (int i = 0; i < 8; i++)
 		if (racers[i].pid > 0)
 			d.pid = racers[i].pid;
-	cr_assert(daemon_wait_ready(&d, 5000), "round %d: the winner does not run", round);
+	cr_assert(daemon_wait_ready(&d, 20000), "round %d: the winner does not run", round);
 	cr_expect_eq(losers, 7);
 	struct test_status status;
 	cr_assert_eq(daemon_status(&d, &status), 0);
 	cr_expect_eq(status.supervisor, d.pid);
-	cr_expect_eq(daemon_stop(&d, 5000), 0);
+	cr_expect_eq(daemon_stop(&d, 20000), 0);
 }
 
 Test(one_daemon, wins_when_eight_start_at_once)

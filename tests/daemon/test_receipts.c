@@ -28,7 +28,7 @@ teardown(void)
 	daemon_end(&d);
 }
 
-TestSuite(receipts, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(receipts, .init = setup, .fini = teardown, .timeout = 120);
 
 static uint64_t
 now_ns(void)
@@ -82,12 +82,12 @@ Test(receipts, sum_to_the_total_and_the_run_on_every_executor)
 			snprintf(what, sizeof(what), "%s on %s", rows[i].kind, rows[i].pool);
 			uint64_t from = now_ns();
 			cr_assert_eq(
-				run_job(p, rows[i].kind, rows[i].pool, rows[i].params, 5000, &r),
+				run_job(p, rows[i].kind, rows[i].pool, rows[i].params, 20000, &r),
 				0);
 			expect_sums(&r, what, now_ns() - from);
 		}
 		uint64_t from = now_ns();
-		receipt_for(p, start_shell(p, "exit 0", 0), 5000, &r);
+		receipt_for(p, start_shell(p, "exit 0", 0), 20000, &r);
 		expect_sums(&r, "exec", now_ns() - from);
 	}
 	pyprep_close(p);
@@ -101,7 +101,7 @@ Test(receipts, sum_also_when_hundreds_are_in_flight)
 
 	for (int i = 0; i < 2000; i++)
 		start(p, i % 5 ? "noop" : "sleep", i % 5 ? "cpu" : "io", i % 5 ? NULL : "ms=3", 0);
-	while (pyprep_outstanding(p) > 0 && next_receipt(p, 5000, &r) == 1) {
+	while (pyprep_outstanding(p) > 0 && next_receipt(p, 20000, &r) == 1) {
 		expect_sums(&r, r.kind, now_ns() - from);
 		n++;
 	}
@@ -121,7 +121,7 @@ Test(receipts, say_where_the_time_of_a_run_went)
 	cr_expect(r.user_ns + r.system_ns > r.oncpu_ns / 2);
 	static const char *const pools[] = { "cpu", "threads", "io" };
 	for (int i = 0; i < 3; i++) {
-		cr_assert_eq(run_job(p, "sleep", pools[i], "ms=100", 5000, &r), 0);
+		cr_assert_eq(run_job(p, "sleep", pools[i], "ms=100", 20000, &r), 0);
 		cr_expect(r.run_ns >= 100 * MS);
 		cr_expect(r.blocked_ns > 90 * MS, "%s: a sleep was blocked for %ju ns", pools[i],
 			  (uintmax_t)r.blocked_ns);
@@ -135,12 +135,12 @@ Test(receipts, give_the_time_in_the_queue_to_the_queue)
 	struct pyprep *p = daemon_connect(&d);
 	struct pyprep_receipt r;
 
-	start(p, "sleep", "cpu", "ms=200", 0);
+	start(p, "sleep", "cpu", "ms=2000", 0);
 	uint64_t second = start(p, "sleep", "cpu", "ms=1", 0);
-	receipt_for(p, second, 5000, &r);
-	cr_expect(r.queue_ns + r.dispatch_ns > 150 * MS && r.queue_ns > 100 * MS,
+	receipt_for(p, second, 20000, &r);
+	cr_expect(r.queue_ns + r.dispatch_ns > 1000 * MS && r.queue_ns > 500 * MS,
 		  "queue %ju, dispatch %ju ns", (uintmax_t)r.queue_ns, (uintmax_t)r.dispatch_ns);
-	cr_expect(r.run_ns < 100 * MS);
+	cr_expect(r.run_ns < 1000 * MS);
 	pyprep_close(p);
 }
 

@@ -38,7 +38,7 @@ teardown(void)
 	daemon_end(&d);
 }
 
-TestSuite(users, .fini = teardown, .timeout = 60);
+TestSuite(users, .fini = teardown, .timeout = 120);
 
 static void
 become(uid_t uid, gid_t gid, bool games)
@@ -93,7 +93,7 @@ begin_as(uid_t uid, const char *config)
 		  chown(d.log, uid, uid) == 0);
 	chmod(d.runtime, 0755);
 	launch_as(uid);
-	cr_assert(daemon_wait_ready(&d, 10000), "the daemon of user %u is not ready", uid);
+	cr_assert(daemon_wait_ready(&d, 20000), "the daemon of user %u is not ready", uid);
 }
 
 /* pyprepctl as somebody: is its exit status this one, and `word` in what it says? */
@@ -127,7 +127,7 @@ start_guest(uid_t uid, gid_t gid, uint64_t *ret_job)
 		struct pyprep *p = daemon_connect(&d);
 		start(p, "sleep", "cpu", "ms=60000", 0);
 		uint64_t id = 0;
-		wait_until(5000, (id = newest_job(p)) != 0);
+		wait_until(20000, (id = newest_job(p)) != 0);
 		(void)!write(ends[1], &id, sizeof(id));
 		struct pyprep_receipt receipt;
 		bool cancelled = next_receipt(p, 60000, &receipt) == 1 &&
@@ -166,7 +166,7 @@ Test(users, of_the_group_see_and_end_their_own_jobs_only)
 	expect_as(0, 0, 0, "running", "show %d", id);
 	expect_as(OWNER, OWNER, 0, "running", "show %d", id);
 	expect_as(MEMBER, GAMES, 0, "cancelled 1 job", "cancel %d", id);
-	cr_expect_eq(wait_exit(guest, 5000), 0, "its owner was not told of the cancel");
+	cr_expect_eq(wait_exit(guest, 20000), 0, "its owner was not told of the cancel");
 }
 
 Test(users, of_the_group_are_no_operators)
@@ -189,7 +189,7 @@ Test(users, named_as_operators_are)
 	expect_as(OTHER, GAMES, 0, "", "pool resize cpu 2");
 	expect_as(OTHER, GAMES, 0, "running", "show %d", (int)job);
 	expect_as(OTHER, GAMES, 0, "cancelled 1 job", "cancel %d", (int)job);
-	cr_expect_eq(wait_exit(guest, 5000), 0);
+	cr_expect_eq(wait_exit(guest, 20000), 0);
 	expect_as(MEMBER, GAMES, 77, "operators", "pool resize cpu 3");
 }
 

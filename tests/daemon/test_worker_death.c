@@ -31,7 +31,7 @@ teardown(void)
 	daemon_end(&d);
 }
 
-TestSuite(worker_death, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(worker_death, .init = setup, .fini = teardown, .timeout = 120);
 
 static uint64_t
 running_in(const char *pool)
@@ -50,18 +50,18 @@ Test(worker_death, fails_exactly_the_job_it_ran)
 
 	/* Short ones first: then the long one is taken for short, and others are sent ahead. */
 	for (int i = 0; i < 20; i++) {
-		run_job(p, "sleep", "one", "ms=0", 5000, &receipt);
-		run_job(p, "noop", "one", NULL, 5000, &receipt);
+		run_job(p, "sleep", "one", "ms=0", 20000, &receipt);
+		run_job(p, "noop", "one", NULL, 20000, &receipt);
 	}
 	uint64_t victim = start(p, "sleep", "one", "ms=20000", 0);
 	for (int i = 0; i < 50; i++)
 		start(p, "noop", "one", NULL, 0);
-	cr_assert(wait_until(5000, running_in("one") > 5), "nothing was sent ahead");
+	cr_assert(wait_until(20000, running_in("one") > 5), "nothing was sent ahead");
 	pid_t worker = daemon_worker(&d, "one", 0);
 	kill(worker, SIGKILL);
 
 	while (pyprep_outstanding(p) > 0) {
-		cr_assert(next_receipt(p, 5000, &receipt) == 1, "%ju receipts never came",
+		cr_assert(next_receipt(p, 20000, &receipt) == 1, "%ju receipts never came",
 			  (uintmax_t)pyprep_outstanding(p));
 		tally_add(&t, &receipt);
 		if (receipt.tag != victim) {
@@ -85,14 +85,14 @@ Test(worker_death, is_not_noticed_by_other_clients)
 	struct tally m = { 0 }, o = { 0 };
 
 	start(mine, "sleep", "one", "ms=20000", 0);
-	cr_assert(wait_until(5000, jobs_started(mine) == 1));
+	cr_assert(wait_until(20000, jobs_started(mine) == 1));
 	for (int i = 0; i < 200; i++)
 		start(other, "noop", i % 2 ? "cpu" : "many", NULL, 0);
 	kill(daemon_worker(&d, "one", 0), SIGKILL);
 	for (int i = 0; i < 200; i++)
 		start(other, "noop", "one", NULL, 0);
-	cr_expect(finish_all(other, 10000, &o));
-	cr_expect(finish_all(mine, 10000, &m));
+	cr_expect(finish_all(other, 20000, &o));
+	cr_expect(finish_all(mine, 20000, &m));
 	cr_expect_eq(o.succeeded, 400);
 	cr_expect_eq(m.worker_died, 1);
 	pyprep_close(mine);
@@ -105,10 +105,10 @@ Test(worker_death, of_threads_is_charged_to_all_that_had_started)
 	struct tally t = { 0 };
 
 	for (int i = 0; i < 6; i++) /* two more than there are threads */
-		start(p, "sleep", "many", "ms=500", 0);
-	cr_assert(wait_until(5000, jobs_started(p) == 4));
+		start(p, "sleep", "many", "ms=4000", 0);
+	cr_assert(wait_until(20000, jobs_started(p) == 4));
 	kill(daemon_worker(&d, "many", 0), SIGKILL);
-	cr_assert(finish_all(p, 10000, &t));
+	cr_assert(finish_all(p, 20000, &t));
 	cr_expect_eq(t.worker_died, 4);
 	cr_expect_eq(t.bystanders, 0, "nobody knows whose deed it was");
 	cr_expect_eq(t.succeeded, 2);
@@ -120,13 +120,13 @@ Test(worker_death, by_its_own_exit_or_signal_is_told_apart)
 	struct pyprep *p = daemon_connect(&d);
 	struct pyprep_receipt receipt;
 
-	cr_assert_eq(run_job(p, "fail", "one", "how=exit", 5000, &receipt), 0);
+	cr_assert_eq(run_job(p, "fail", "one", "how=exit", 20000, &receipt), 0);
 	cr_expect_str_eq(receipt.cause, "worker_died");
 	cr_expect(receipt.cause_value < 0, "minus its exit status, not %d", receipt.cause_value);
-	cr_assert_eq(run_job(p, "fail", "one", "how=signal signal=6", 5000, &receipt), 0);
+	cr_assert_eq(run_job(p, "fail", "one", "how=signal signal=6", 20000, &receipt), 0);
 	cr_expect_str_eq(receipt.cause, "worker_died");
 	cr_expect_eq(receipt.cause_value, SIGABRT);
-	cr_assert_eq(run_job(p, "noop", "one", NULL, 5000, &receipt), 0);
+	cr_assert_eq(run_job(p, "noop", "one", NULL, 20000, &receipt), 0);
 	cr_expect_str_eq(receipt.state, "succeeded");
 	pyprep_close(p);
 }

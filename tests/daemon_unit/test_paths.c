@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/config.h"
@@ -34,7 +34,7 @@ teardown(void)
 		abort();
 }
 
-TestSuite(paths, .init = setup, .fini = teardown, .timeout = 10);
+TestSuite(paths, .init = setup, .fini = teardown, .timeout = 60);
 
 static int
 runtime(const char *given)

@@ -20,9 +20,9 @@ setup(void)
 	cr_assert(attach_worker(&worker));
 }
 
-TestSuite(ipc_link, .init = setup, .fini = fixture_end, .timeout = 100);
+TestSuite(ipc_link, .init = setup, .fini = fixture_end, .timeout = 120);
 /* The worker is a child. */
-TestSuite(ipc_link_child, .init = fixture_begin_apart, .fini = fixture_end, .timeout = 100);
+TestSuite(ipc_link_child, .init = fixture_begin_apart, .fini = fixture_end, .timeout = 120);
 
 static enum ticket_state
 state_of(int index)

@@ -6,7 +6,7 @@
 
 #include "tests/ipc/queue_kills.h"
 
-TestSuite(queue_kills, .timeout = 100);
+TestSuite(queue_kills, .timeout = 120);
 
 static void
 run(struct queue_kills *k)

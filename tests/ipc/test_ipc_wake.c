@@ -45,7 +45,7 @@ teardown(void)
 	close(bells[1]);
 }
 
-TestSuite(ipc_wake, .init = setup, .fini = teardown, .timeout = 90);
+TestSuite(ipc_wake, .init = setup, .fini = teardown, .timeout = 120);
 
 static void
 send_number(int to, uint32_t number)

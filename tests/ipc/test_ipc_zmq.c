@@ -14,7 +14,7 @@
 #include "ipc/zmq.h"
 #include "tests/process.h"
 
-TestSuite(zmq, .timeout = 60);
+TestSuite(zmq, .timeout = 120);
 
 #define PATIENCE_MS 20000
 
