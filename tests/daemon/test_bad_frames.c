@@ -26,7 +26,7 @@ static pid_t broker;
 static void
 setup(void)
 {
-	daemon_begin(&d, "[daemon]\nzmq_lane = yes\nzmq_idle = 300ms\n"
+	daemon_begin(&d, "[daemon]\nzmq_lane = yes\nzmq_idle = 1500ms\n"
 			 "[pool \"cpu\"]\nexecutor = process\nworkers = 2\n");
 	broker = daemon_broker(&d);
 	good = daemon_connect(&d);
@@ -140,7 +140,7 @@ say_hello(struct way *w, uint32_t flags, uint64_t owner)
 	struct hello_body hello = { .version = PROTOCOL_VERSION, .flags = flags };
 
 	cr_assert_eq(way_send(w, MSG_HELLO, &hello, &owner, sizeof(owner)), 0);
-	cr_assert_eq(way_recv(w, 10000), 0);
+	cr_assert_eq(way_recv(w, 30000), 0);
 	cr_assert_eq(w->in.type, MSG_WELCOME, "%.*s", (int)w->in.tail_length,
 		     (const char *)w->in.tail);
 	memcpy(&w->welcome, w->in.body, sizeof(w->welcome));
@@ -153,13 +153,13 @@ expect_refused(struct way *w, const char *word)
 	char text[300];
 	int r;
 
-	while ((r = way_recv(w, 10000)) == 0 && w->in.type != MSG_REFUSED)
+	while ((r = way_recv(w, 30000)) == 0 && w->in.type != MSG_REFUSED)
 		;
 	cr_assert_eq(r, 0, "no word of farewell (%s)", word);
 	snprintf(text, sizeof(text), "%.*s", (int)w->in.tail_length, (const char *)w->in.tail);
 	cr_expect(strstr(text, word) != NULL, "\"%s\" says nothing of \"%s\"", text, word);
 	if (w->end == NULL)
-		cr_expect_eq(way_recv(w, 10000), -EPIPE);
+		cr_expect_eq(way_recv(w, 30000), -EPIPE);
 }
 
 #define ON_BOTH_LANES(what)              \
@@ -302,7 +302,7 @@ ON_BOTH_LANES(without_the_flag_every_record_comes_as_a_frame_of_its_own)
 		cr_assert_eq(way_send(w, MSG_SUBMIT, &submit, "\x80", 1), 0);
 	}
 	for (uint64_t i = 0; i < 100; i++) {
-		cr_assert_eq(way_recv(w, 10000), 0);
+		cr_assert_eq(way_recv(w, 30000), 0);
 		cr_assert_eq(w->in.type, MSG_RECEIPT);
 		struct receipt receipt;
 		memcpy(&receipt, w->in.body, sizeof(receipt));
@@ -336,7 +336,7 @@ ON_BOTH_LANES(many_records_share_a_frame_both_ways)
 	}
 	cr_assert_eq(way_send(w, MSG_RECORDS, &several, tail, at), 0);
 	while (records < 50) {
-		cr_assert_eq(way_recv(w, 10000), 0);
+		cr_assert_eq(way_recv(w, 30000), 0);
 		frames++;
 		records += w->in.type == MSG_RECEIPT;
 		for (uint32_t i = 0; w->in.type == MSG_RECORDS && i < w->in.tail_length;) {

@@ -304,7 +304,7 @@ ON_EACH_LANE(gives_every_job_of_a_killed_broker_a_receipt)
 	struct tally t = { 0 };
 
 	for (int i = 0; i < 200; i++)
-		start(p, "sleep", "cpu", "ms=10", 0);
+		start(p, "sleep", "cpu", "ms=100", 0);
 	cr_assert_eq(next_receipt(p, 20000, &receipt), 1);
 	kill(broker, SIGKILL);
 	cr_assert(finish_all(p, 30000, &t), "%ju of 199 came", (uintmax_t)t.receipts);

@@ -53,20 +53,34 @@ teardown(void)
 
 TestSuite(creators, .init = setup, .fini = teardown, .timeout = 120);
 
+/* What this process made. */
+static struct queue *made_queue;
+static struct array *made_array;
+
 static int
 make_queue(void)
 {
 	struct queue_options options = { .capacity = 8, .message_max = 64 };
-	struct queue *q;
-	return queue_create(name, &options, &q);
+	return queue_create(name, &options, &made_queue);
 }
 
 static int
 make_array(void)
 {
 	struct array_shape shape = { .dimensions = 1, .length = { 1000 } };
-	struct array *a;
-	return array_create(name, ARRAY_i64, &shape, 0, 0, &a);
+	return array_create(name, ARRAY_i64, &shape, 0, 0, &made_array);
+}
+
+/* The name stays. */
+static void
+let_go(void)
+{
+	if (made_queue != NULL)
+		queue_detach(made_queue);
+	if (made_array != NULL)
+		array_close(made_array);
+	made_queue = NULL;
+	made_array = NULL;
 }
 
 static bool
@@ -167,6 +181,7 @@ what_is_left_is_whole(int (*make)(void), bool (*is_whole)(void), int (*rm)(const
 		int r = make(); /* clears up what was cut off */
 		cr_assert(r == 0 || r == -EEXIST, "round %d: %s", round, strerror(-r));
 		there += r == -EEXIST;
+		let_go();
 		cr_assert(is_whole(), "round %d: what is there is not whole", round);
 		cr_assert_eq(rm(name), 0);
 	}
