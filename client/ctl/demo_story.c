@@ -298,10 +298,9 @@ print_people(const struct demo *d)
 	table_print(&table);
 	if (python)
 		printf("CPython is %s.\n", d->python_version);
-	size_t index;
-	json_t *sentence;
-	json_array_foreach(d->answer, index, sentence)
-		printf("%s%s\n", index == 0 ? "\n" : "", json_string_value(sentence));
+	for (size_t i = 0; i < json_array_size(d->answer); i++)
+		printf("%s%s\n", i == 0 ? "\n" : "",
+		       json_string_value(json_array_get(d->answer, i)));
 }
 
 static json_t *

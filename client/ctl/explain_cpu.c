@@ -25,7 +25,7 @@ python_seconds(struct demo *d, const char *way)
 	const char *params[] = { way_param, "jobs=4", n_param, "workers=2", NULL };
 
 	snprintf(way_param, sizeof way_param, "way=%s", way);
-	snprintf(n_param, sizeof n_param, "n=%u", demo_quick(d) ? 100000 : 500000);
+	snprintf(n_param, sizeof n_param, "n=%d", demo_quick(d) ? 100000 : 500000);
 	json_t *answer = demo_python(d, "cpu", params);
 	double seconds = demo_number(answer, "seconds");
 	json_decref(answer);
