@@ -66,9 +66,12 @@ measure_row(const struct aside *aside, struct row_run *run)
 
 /* ---- which rows ---- */
 
+#define GROUP_NAMES "jobs ipc all"
+
 static const struct bench_row *
 find_row(const char *name)
 {
+	static const char *const groups[] = { "jobs", "ipc", "all" };
 	struct nearest nearest;
 
 	nearest_begin(&nearest, name);
@@ -77,10 +80,12 @@ find_row(const char *name)
 			return row;
 		nearest_offer(&nearest, row->name);
 	}
+	for (unsigned i = 0; i < sizeof groups / sizeof *groups; i++)
+		nearest_offer(&nearest, groups[i]);
 	const char *best = nearest_best(&nearest);
 	ctl_fail(EXIT_USAGE, "usage", "bench has no row '%s'; %s%s%s", name,
-		 best ? "did you mean '" : "rows: ", best ? best : BENCH_ROW_NAMES,
-		 best ? "'?" : "");
+		 best ? "did you mean '" : "rows: ",
+		 best ? best : BENCH_ROW_NAMES "; groups: " GROUP_NAMES, best ? "'?" : "");
 	return NULL;
 }
 

@@ -1,6 +1,5 @@
 /* bench_array.c - rows of shared arrays: attaching, and a sum over workers. */
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,13 +39,8 @@ static double
 python_figure(const char *bytes, const char *key)
 {
 	const char *params[] = { "mode=work", bytes, "rounds=21", "touch=1", NULL };
-	char why[200];
-	json_t *answer = cpython_run("shm", params, PYTHON_MS, why, sizeof why);
-	json_t *value = answer ? json_object_get(answer, key) : NULL;
-	double figure = json_is_number(value) ? json_number_value(value) : NAN;
 
-	json_decref(answer);
-	return figure;
+	return cpython_figure("shm", params, PYTHON_MS, key);
 }
 
 /* ---- attaching ---- */

@@ -2,7 +2,6 @@
  * bench_counter.c - rows of counters: the atomic way beside a bare instruction, the manager's
  * beside bare ZeroMQ sockets that exchange messages of the same sizes.
  */
-#include <math.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,19 +26,6 @@
 #define PATIENCE_MS   10000
 #define PYTHON_MS     60000
 #define NAME          "bench.counter"
-
-/* A figure of one of CPython's topics; NAN when there is none. */
-static double
-python_figure(const char *topic, const char *const *params, const char *key)
-{
-	char why[200];
-	json_t *answer = cpython_run(topic, params, PYTHON_MS, why, sizeof why);
-	json_t *value = answer ? json_object_get(answer, key) : NULL;
-	double figure = json_is_number(value) ? json_number_value(value) : NAN;
-
-	json_decref(answer);
-	return figure;
-}
 
 /* ---- the atomic way ---- */
 
@@ -111,7 +97,7 @@ bench_counter_atomic(const struct bench *bench, struct bench_result *result)
 	}
 	session_close(&session);
 	if (r == 0)
-		result->python = python_figure("value", params, "rate_per_s");
+		result->python = cpython_figure("value", params, PYTHON_MS, "rate_per_s");
 	return r;
 }
 
@@ -285,7 +271,7 @@ bench_counter_pipelined(const struct bench *bench, struct bench_result *result)
 		r = measure_pipelined(bench, &stage, result);
 	stage_close(&stage);
 	if (r == 0)
-		result->python = python_figure("manager", params, "rate_per_s");
+		result->python = cpython_figure("manager", params, PYTHON_MS, "rate_per_s");
 	return r;
 }
 
@@ -329,6 +315,6 @@ bench_counter_single(const struct bench *bench, struct bench_result *result)
 		r = measure_single(bench, &stage, result);
 	stage_close(&stage);
 	if (r == 0)
-		result->python = python_figure("manager", params, "p50_ns") / 1e3;
+		result->python = cpython_figure("manager", params, PYTHON_MS, "p50_ns") / 1e3;
 	return r;
 }

@@ -34,16 +34,6 @@ struct hop {
 };
 
 static void
-pin_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	(void)sched_setaffinity(0, sizeof set, &set);
-}
-
-static void
 return_the_line(struct hop *hop)
 {
 	for (uint64_t i = 0; i < (uint64_t)HOP_BATCHES * HOP_TURNS; i++) {
@@ -78,7 +68,7 @@ fork_hopper(struct hop *hop, int cpu, void (*work)(struct hop *))
 	pid_t pid = floor_fork();
 
 	if (pid == 0) {
-		pin_to(cpu);
+		(void)floor_bind(0, cpu);
 		work(hop);
 		_exit(0);
 	}
@@ -110,23 +100,14 @@ static void
 look_at_cpus(struct machine *m)
 {
 	cpu_set_t set;
-	int first = -1, second = -1;
 
 	m->hop_ns = NAN;
 	m->cpus = 1;
 	if (sched_getaffinity(0, sizeof set, &set) < 0)
 		return;
 	m->cpus = (unsigned)CPU_COUNT(&set);
-	for (int cpu = 0; cpu < CPU_SETSIZE && second < 0; cpu++) {
-		if (!CPU_ISSET(cpu, &set))
-			continue;
-		if (first < 0)
-			first = cpu;
-		else
-			second = cpu;
-	}
-	if (second >= 0)
-		m->hop_ns = measure_hop(first, second);
+	if (m->cpus > 1)
+		m->hop_ns = measure_hop(floor_cpu(0), floor_cpu(1));
 }
 
 static void

@@ -1,6 +1,5 @@
 /* bench_pipe.c - rows of the pipe and of the lock. */
 #include <errno.h>
-#include <math.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -19,18 +18,6 @@
 #define TRIPS     500  /* a turn */
 #define PAIRS     5000 /* a turn */
 #define PYTHON_MS 60000
-
-static double
-python_figure(const char *topic, const char *const *params, const char *key)
-{
-	char why[200];
-	json_t *answer = cpython_run(topic, params, PYTHON_MS, why, sizeof why);
-	json_t *value = answer ? json_object_get(answer, key) : NULL;
-	double figure = json_is_number(value) ? json_number_value(value) : NAN;
-
-	json_decref(answer);
-	return figure;
-}
 
 /* ---- round trips ---- */
 
@@ -159,7 +146,7 @@ bench_pipe_rtt(const struct bench *bench, struct bench_result *result)
 		bench_percentiles(result, &ours, 1);
 		result->value = result->p50;
 		result->floor = (double)samples_percentile(&bare, 50);
-		result->python = python_figure("pipe", python, "p50_ns");
+		result->python = cpython_figure("pipe", python, PYTHON_MS, "p50_ns");
 	}
 	samples_free(&ours);
 	samples_free(&bare);
@@ -219,6 +206,6 @@ bench_lock_pair(const struct bench *bench, struct bench_result *result)
 	result->value = result->p50 = bench_median(values, turns);
 	result->floor = bench_median(floors, turns);
 	result->n = (uint64_t)turns * PAIRS;
-	result->python = python_figure("locks", python, "p50_ns");
+	result->python = cpython_figure("locks", python, PYTHON_MS, "p50_ns");
 	return 0;
 }

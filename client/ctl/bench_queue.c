@@ -192,7 +192,7 @@ run_queue(struct flood *f, const struct queue_options *options)
 static double
 python_rate(unsigned each)
 {
-	char producers[24], consumers[24], why[200];
+	char producers[24], consumers[24];
 	const char *params[] = {
 		"mode=rate", "bytes=64", "messages=20000", "maxsize=1024", producers,
 		consumers,   NULL
@@ -200,12 +200,7 @@ python_rate(unsigned each)
 
 	snprintf(producers, sizeof producers, "producers=%u", each);
 	snprintf(consumers, sizeof consumers, "consumers=%u", each);
-	json_t *answer = cpython_run("queue", params, PYTHON_MS, why, sizeof why);
-	json_t *value = answer ? json_object_get(answer, "rate_per_s") : NULL;
-	double rate = json_is_number(value) ? json_number_value(value) : NAN;
-
-	json_decref(answer);
-	return rate;
+	return cpython_figure("queue", params, PYTHON_MS, "rate_per_s");
 }
 
 static int

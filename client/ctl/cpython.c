@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,6 +296,18 @@ cpython_run(const char *topic, const char *const *params, int timeout_ms, char *
 
 	(void)run_topic(topic, params, timeout_ms, &answer, why, why_size);
 	return answer;
+}
+
+double
+cpython_figure(const char *topic, const char *const *params, int timeout_ms, const char *key)
+{
+	char why[200];
+	json_t *answer = cpython_run(topic, params, timeout_ms, why, sizeof why);
+	json_t *value = answer ? json_object_get(answer, key) : NULL;
+	double figure = json_is_number(value) ? json_number_value(value) : NAN;
+
+	json_decref(answer);
+	return figure;
 }
 
 int

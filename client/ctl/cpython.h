@@ -82,6 +82,10 @@ int cpython_version(char *ret, size_t size);
 json_t *cpython_run(const char *topic, const char *const *params, int timeout_ms, char *why,
 		    size_t why_size);
 
+/* One figure of what cpython_run() answers; NAN when there is none. */
+double cpython_figure(const char *topic, const char *const *params, int timeout_ms,
+		      const char *key);
+
 /* The program of a topic, what stands before it included; NULL when there is none.  Caller frees.
  */
 char *cpython_program(const char *topic);

@@ -56,12 +56,6 @@ find_row(const char *name)
 	return NULL;
 }
 
-static int
-tell_part(void *context)
-{
-	return demo_tell(context);
-}
-
 /* The exit status of one story. */
 static int
 tell_one(const struct aside *aside, const struct demo_row *row)
@@ -72,16 +66,7 @@ tell_one(const struct aside *aside, const struct demo_row *row)
 			     .aside = aside,
 			     .quick = quick };
 
-	if (!ctl.json)
-		printf("%s: %s\n", row->name, row->summary);
-	struct aside_result end = aside_run(aside, tell_part, &demo, STORY_PATIENCE_S);
-	if (end.how == ASIDE_LATE)
-		return ctl_fail(EXIT_OURS, "demo", "demo %s took more than %d s and was ended",
-				row->name, STORY_PATIENCE_S);
-	if (end.how == ASIDE_DIED)
-		return ctl_fail(EXIT_OURS, "demo", "demo %s was killed by signal %d", row->name,
-				end.value);
-	return end.how == ASIDE_INTERRUPTED ? EXIT_SIGNALLED + end.value : end.value;
+	return demo_tell(&demo, STORY_PATIENCE_S);
 }
 
 static int

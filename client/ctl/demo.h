@@ -73,6 +73,10 @@ int demo_fail(struct demo *demo, const char *format, ...) __attribute__((format(
  * pid, or -errno.  An actor prints nothing: it leaves figures in shared memory (floor_share()). */
 pid_t demo_actor(struct demo *demo, int (*act)(void *context), void *context);
 
+/* Two actors that are to meet in one word: each moves to a CPU of its own, if there are two.
+ * Else they would only meet when the scheduler takes one off in the middle. */
+void demo_apart(unsigned which);
+
 /* kill -9, and reap. */
 void demo_kill(struct demo *demo, pid_t pid);
 

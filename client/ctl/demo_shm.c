@@ -64,25 +64,6 @@ make(struct demo *demo, struct stage *stage, const char *suffix, enum array_type
 
 /* ---- lost updates ---- */
 
-/* On a CPU of its own, if there are as many: else they would only meet when the scheduler takes
- * one off in the middle. */
-static void
-move_apart(unsigned which)
-{
-	cpu_set_t usable, one;
-	int cpu = -1;
-
-	if (sched_getaffinity(0, sizeof usable, &usable) < 0 || CPU_COUNT(&usable) < PARTIES)
-		return;
-	for (unsigned i = 0; i <= which; i++)
-		do
-			cpu++;
-		while (!CPU_ISSET(cpu, &usable));
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	(void)sched_setaffinity(0, sizeof one, &one);
-}
-
 /* Read, add one, write: three steps, and another process may be between any two. */
 static int
 add_to_it(void *context)
@@ -93,7 +74,7 @@ add_to_it(void *context)
 	if (array_attach(stage->name, 0, &a) < 0)
 		return 1;
 	volatile uint64_t *place = (uint64_t *)a->data + stage->locked;
-	move_apart(atomic_fetch_add(&stage->ready, 1));
+	demo_apart(atomic_fetch_add(&stage->ready, 1));
 	if (!wait_until(&stage->go, 1))
 		return 1;
 	for (uint64_t i = 0; i < stage->rounds; i++) {

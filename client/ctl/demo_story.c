@@ -195,6 +195,13 @@ demo_actor(struct demo *d, int (*act)(void *context), void *context)
 }
 
 void
+demo_apart(unsigned which)
+{
+	if (floor_cpu(1) >= 0)
+		(void)floor_bind(0, floor_cpu(which));
+}
+
+void
 demo_kill(struct demo *d, pid_t pid)
 {
 	(void)d;
@@ -334,9 +341,11 @@ print_json(const struct demo *d)
 	json_decref(json);
 }
 
-int
-demo_tell(struct demo *d)
+static int
+tell(void *context)
 {
+	struct demo *d = context;
+
 	d->checks = json_array();
 	d->answer = json_array();
 	d->redraws = isatty(STDOUT_FILENO) && stderr_redraws();
@@ -352,4 +361,21 @@ demo_tell(struct demo *d)
 	if (r < 0)
 		return ctl.json ? EXIT_OURS : ctl_fail(EXIT_OURS, d->noun, "%s", d->error);
 	return d->broken ? EXIT_SOME_FAILED : 0;
+}
+
+int
+demo_tell(struct demo *d, unsigned patience_s)
+{
+	const char *name = d->row->name;
+
+	if (!ctl.json)
+		printf("%s: %s\n", name, d->row->summary);
+	struct aside_result end = aside_run(d->aside, tell, d, patience_s);
+	if (end.how == ASIDE_LATE)
+		return ctl_fail(EXIT_OURS, d->noun, "%s %s took more than %u s and was ended",
+				d->noun, name, patience_s);
+	if (end.how == ASIDE_DIED)
+		return ctl_fail(EXIT_OURS, d->noun, "%s %s was killed by signal %d", d->noun, name,
+				end.value);
+	return end.how == ASIDE_INTERRUPTED ? EXIT_SIGNALLED + end.value : end.value;
 }

@@ -29,7 +29,7 @@ struct demo {
 	bool without_python;
 };
 
-/* Tell it and print its figures: the exit status. */
-int demo_tell(struct demo *demo);
+/* Tell it in a process of its own (aside.h) and print its figures: the exit status. */
+int demo_tell(struct demo *demo, unsigned patience_s);
 
 #endif

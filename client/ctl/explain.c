@@ -81,12 +81,6 @@ is_topic(const char *name)
 }
 
 static int
-tell_part(void *context)
-{
-	return demo_tell(context);
-}
-
-static int
 explain_one(const struct aside *aside, const struct demo_row *topic)
 {
 	struct demo story = { .row = topic,
@@ -95,16 +89,7 @@ explain_one(const struct aside *aside, const struct demo_row *topic)
 			      .aside = aside,
 			      .quick = quick };
 
-	if (!ctl.json)
-		printf("%s: %s\n", topic->name, topic->summary);
-	struct aside_result end = aside_run(aside, tell_part, &story, TOPIC_PATIENCE_S);
-	if (end.how == ASIDE_LATE)
-		return ctl_fail(EXIT_OURS, "topic", "%s took more than %d s and was ended",
-				topic->name, TOPIC_PATIENCE_S);
-	if (end.how == ASIDE_DIED)
-		return ctl_fail(EXIT_OURS, "topic", "%s was killed by signal %d", topic->name,
-				end.value);
-	return end.how == ASIDE_INTERRUPTED ? EXIT_SIGNALLED + end.value : end.value;
+	return demo_tell(&story, TOPIC_PATIENCE_S);
 }
 
 static int

@@ -61,9 +61,6 @@ int measure_trip(enum wait_by by, bool process, int cpu_a, int cpu_b, unsigned r
 /* Two CPUs this process may use; equal when it has one only. */
 void measure_cpus(int *ret_a, int *ret_b);
 
-/* The calling thread runs on that CPU from now on; -1: wherever it did. */
-void measure_pin(int cpu);
-
 /* "3.4 times", "1,200 times", "0.85 times". */
 const char *measure_times(double ratio);
 

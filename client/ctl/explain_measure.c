@@ -89,18 +89,6 @@ struct trip_shared {
 	int out[2], back[2]; /* pipes */
 };
 
-void
-measure_pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET((unsigned)cpu, &set);
-	(void)sched_setaffinity(0, sizeof set, &set);
-}
-
 /* Until ball == wanted, as `by` says; `me` is 0 or 1. */
 static void
 await(struct trip_shared *s, enum wait_by by, unsigned me, uint32_t wanted)
@@ -153,7 +141,7 @@ answer(void *context)
 {
 	const struct other_side *o = context;
 
-	measure_pin(o->cpu);
+	(void)floor_bind(0, o->cpu);
 	for (unsigned i = 0; i < o->rounds; i++) {
 		await(o->shared, o->by, 1, 2 * i + 1);
 		pass(o->shared, o->by, 1, 2 * i + 2);
@@ -176,7 +164,7 @@ play(const struct other_side *o, int cpu, struct trip *ret)
 	struct samples samples = { 0 };
 	uint64_t switches = own_switches();
 
-	measure_pin(cpu);
+	(void)floor_bind(0, cpu);
 	for (unsigned i = 0; i < o->rounds; i++) {
 		uint64_t begun = clock_now();
 		pass(o->shared, o->by, 0, 2 * i + 1);
@@ -245,15 +233,10 @@ measure_trip(enum wait_by by, bool process, int cpu_a, int cpu_b, unsigned round
 void
 measure_cpus(int *ret_a, int *ret_b)
 {
-	cpu_set_t set;
-	int found[2] = { 0, 0 }, count = 0;
+	int second = floor_cpu(1);
 
-	sched_getaffinity(0, sizeof set, &set);
-	for (int cpu = 0; cpu < CPU_SETSIZE && count < 2; cpu++)
-		if (CPU_ISSET((unsigned)cpu, &set))
-			found[count++] = cpu;
-	*ret_a = found[0];
-	*ret_b = count > 1 ? found[1] : found[0];
+	*ret_a = floor_cpu(0);
+	*ret_b = second < 0 ? *ret_a : second;
 }
 
 /* ---- words ---- */

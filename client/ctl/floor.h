@@ -33,6 +33,11 @@ void floor_kill(pid_t pid); /* and wait for it */
 /* Memory shared with processes forked later, zeroed; NULL when there is none. */
 void *floor_share(size_t size);
 
+/* The nth CPU that we may use, -1: there are fewer. */
+int floor_cpu(unsigned n);
+/* Bind a process (0: this thread) to one; -1 and one that is not there: nothing is changed. */
+bool floor_bind(pid_t pid, int cpu);
+
 /* One process that can sleep.  `wake` lies in shared memory, `bell` is an eventfd. */
 struct party {
 	struct wake *wake;

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -45,6 +46,31 @@ floor_share(size_t size)
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	return memory == MAP_FAILED ? NULL : memory;
+}
+
+int
+floor_cpu(unsigned n)
+{
+	cpu_set_t usable;
+
+	if (sched_getaffinity(0, sizeof usable, &usable) < 0)
+		return -1;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET((unsigned)cpu, &usable) && n-- == 0)
+			return cpu;
+	return -1;
+}
+
+bool
+floor_bind(pid_t pid, int cpu)
+{
+	cpu_set_t one;
+
+	if (cpu < 0)
+		return false;
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)cpu, &one);
+	return sched_setaffinity(pid, sizeof one, &one) == 0;
 }
 
 int

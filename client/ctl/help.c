@@ -55,7 +55,9 @@ print_all(FILE *out)
 	      "  pyprepctl submit sumsq n=1000000 --count 4\n"
 	      "  pyprepctl run exec -- make -j2\n"
 	      "  pyprepctl map square 0..1000000\n"
-	      "  pyprepctl status\n\n"
+	      "  pyprepctl status\n"
+	      "  pyprepctl demo queue\n"
+	      "  pyprepctl explain wake-up-cost\n\n"
 	      "Usage: pyprepctl [OPTIONS] COMMAND ...\n\nCommands:\n",
 	      out);
 	for (const struct command *const *c = commands; *c; c++)

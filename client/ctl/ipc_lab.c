@@ -1,7 +1,6 @@
 /* ipc_lab.c - pyprepctl ipc lab: options, a private daemon, and the cells one after the other. */
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -147,24 +146,6 @@ close_places(struct lab_place *places)
 		pyprep_close(places[way].p);
 }
 
-/* The nth CPU that we may use. */
-static bool
-stay_on(pid_t pid, unsigned n)
-{
-	cpu_set_t usable, one;
-
-	if (sched_getaffinity(0, sizeof usable, &usable) < 0)
-		return false;
-	CPU_ZERO(&one);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &usable) || n-- > 0)
-			continue;
-		CPU_SET(cpu, &one);
-		return sched_setaffinity(pid, sizeof one, &one) == 0;
-	}
-	return false;
-}
-
 /* Client and broker on two CPUs (workers are bound by the daemon).  Left to the scheduler they
  * come to lie on one or on two, a wake across CPUs costs ten times the rest, and the figures of
  * a cell would say where they lay.  ZeroMQ's threads stay free. */
@@ -174,8 +155,8 @@ keep_apart(const struct lab_place *places)
 	for (unsigned way = 0; way < LAB_WAYS; way++) {
 		if (places[way].broker == 0)
 			continue;
-		if (stay_on(places[way].broker, 1))
-			(void)stay_on(getpid(), 0);
+		if (floor_bind(places[way].broker, floor_cpu(1)))
+			(void)floor_bind(0, floor_cpu(0));
 		return;
 	}
 }
