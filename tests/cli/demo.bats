@@ -5,10 +5,10 @@ load helpers
 
 demos() { pyprepctl demo zzzzzz 2>&1 | sed -n "s/.*there are: //p" | sed "s/all$//"; }
 
-# What must be the same before and after: directories, named memory, our processes.
+# What the demo of that pid has left: directories, named memory.
 leftovers() {
-	find /tmp -maxdepth 1 -name 'pyprep-demo-*' -user "$(id -u)"
-	find /dev/shm -maxdepth 1 -name "*demo-$1*"
+	find /tmp -maxdepth 1 -name "pyprep-demo-$1-*"
+	find /dev/shm -maxdepth 1 -name "*demo-$1[^0-9]*"
 }
 
 @test "demo: wrong words" {
@@ -17,12 +17,16 @@ leftovers() {
 }
 
 @test "demo: each story holds what it promises, in JSON; nothing remains" {
-	for name in $(demos); do
+	names=$(demos)
+	pyprepctl() { # and its pid
+		sh -c 'echo $$ >"$0"; exec pyprepctl "$@"' "$BATS_TEST_TMPDIR/pid" "$@"
+	}
+	for name in $names; do
 		json '.schema == "pyprep.demo/1" and .ok and (.checks | length > 0) and
 			(.figures | length > 0)' demo "$name" --quick --json
 		[ "$ctl_status" -eq 0 ]
+		[ -z "$(leftovers "$(cat "$BATS_TEST_TMPDIR/pid")")" ]
 	done
-	[ -z "$(leftovers "")" ]
 }
 
 @test "demo: without python3 each story goes on, and says so" {
