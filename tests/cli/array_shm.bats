@@ -34,7 +34,7 @@ need_python() {
 
 # until COMMAND...: wait until it succeeds
 until_true() {
-	for _ in $(seq 500); do
+	for _ in $(seq 1500); do
 		! "$@" 2>/dev/null || return 0
 		sleep 0.02
 	done
@@ -112,7 +112,7 @@ until_true() {
 	[ "$(pyprepctl array sum "$NAME" -q)" = 0 ]
 	truncate -s 4096 "/dev/shm/$NAME"
 	status=0
-	timeout 20 pyprepctl array sum "$NAME" -q || status=$?
+	timeout 60 pyprepctl array sum "$NAME" -q || status=$?
 	[ "$status" -ne 0 ]
 	says 0 "succeeded" submit sumsq n=10
 }
@@ -138,7 +138,7 @@ until_true() {
 	install -d -o 65534 -g 65534 "$PYPREP_RUNTIME_DIR" "$PYPREP_STATE_DIR"
 	setpriv --reuid 65534 --regid 65534 --clear-groups "$PYPREP_BIN/pyprepd" >"$PRIVATE/log" 2>&1 3>&- &
 	DAEMON=$!
-	pyprepctl ping -q --wait 10 || skip "nobody cannot run $PYPREP_BIN"
+	pyprepctl ping -q --wait 60 || skip "nobody cannot run $PYPREP_BIN"
 	pyprepctl array create "$NAME" f64 1000 -q
 	says 1 "the workers may not open array \"$NAME\"" array fill "$NAME" 1
 	says 1 "or work on it with --here" array scale "$NAME" 2
@@ -329,7 +329,7 @@ worker_pid() {
 		kill -KILL "$pid"
 		wait "$SORT"
 		cmp "/dev/shm/$NAME" "$BATS_TEST_TMPDIR/sorted"
-		pyprepctl ping -q --wait 10
+		pyprepctl ping -q --wait 60
 	done
 	! ls /dev/shm | grep -q '^sorting'
 }

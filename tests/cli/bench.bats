@@ -51,7 +51,7 @@ replacement bytes_per_job idle_pss start" ]
 	before=$(leftovers)
 	pyprepctl bench replacement >/dev/null 2>&1 3>&- &
 	bench=$!
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		row=$(pgrep -P "$bench" | head -n 1)
 		daemon=$(pgrep -P "${row:-0}" | head -n 1)
 		[ -z "$row" ] || [ -z "$daemon" ] || break

@@ -133,7 +133,7 @@ ways() {
 	before=$(leftovers)
 	pyprepctl compare shm >/dev/null 2>&1 3>&- &
 	compare=$!
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		part=$(pgrep -P "$compare" | head -n 1)
 		keeper=$(pgrep -P "${part:-0}" | head -n 1)
 		python=$(pgrep -P "${keeper:-0}" | head -n 1)
@@ -155,11 +155,12 @@ ways() {
 	before=$(leftovers)
 	pyprepctl compare manager >/dev/null 2>&1 3>&- &
 	compare=$!
-	for _ in $(seq 200); do
-		! pyprepctl counter ls -q | grep -q "^compare-$compare\$" || break
+	for _ in $(seq 600); do
+		counters=$(pyprepctl counter ls -q)
+		! grep -q "^compare-$compare\$" <<<"$counters" || break
 		sleep 0.05
 	done
-	pyprepctl counter ls -q | grep -q "^compare-$compare\$"
+	grep -q "^compare-$compare\$" <<<"$counters"
 	kill -TERM "$compare"
 	status=0
 	wait "$compare" || status=$?

@@ -41,7 +41,7 @@ leftovers() {
 	for name in $(demos); do
 		pyprepctl demo "$name" >/dev/null 2>&1 3>&- &
 		demo=$!
-		for _ in $(seq 100); do # until it has actors
+		for _ in $(seq 600); do # until it has actors
 			story=$(pgrep -P "$demo" | head -n 1)
 			[ -z "$story" ] || [ -z "$(pgrep -P "$story")" ] || break
 			sleep 0.02

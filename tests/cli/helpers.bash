@@ -13,7 +13,7 @@ daemon_start() {
 	# bats waits for whoever holds its descriptor 3
 	"$PYPREP_BIN/pyprepd" "$@" >"$PRIVATE/log" 2>&1 3>&- &
 	DAEMON=$!
-	if ! pyprepctl ping -q --wait 10; then
+	if ! pyprepctl ping -q --wait 60; then
 		cat "$PRIVATE/log"
 		return 1
 	fi
@@ -22,7 +22,7 @@ daemon_start() {
 daemon_stop() {
 	[ -n "${DAEMON:-}" ] || return 0
 	kill -TERM "$DAEMON" 2>/dev/null
-	for _ in $(seq 50); do
+	for _ in $(seq 200); do
 		kill -0 "$DAEMON" 2>/dev/null || break
 		sleep 0.1
 	done
@@ -82,7 +82,7 @@ json() {
 # until_status EXPRESSION: wait until the daemon's status is one for which the jq expression is
 # true.
 until_status() {
-	for _ in $(seq 500); do
+	for _ in $(seq 1500); do
 		! pyprepctl status --json 2>/dev/null | jq -e "$1" >/dev/null || return 0
 		sleep 0.02
 	done

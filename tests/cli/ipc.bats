@@ -27,9 +27,9 @@ rows() {
 supervisor() { pyprepctl status --json | jq .supervisor.pid; }
 broker() { pyprepctl status --json | jq .broker.pid; }
 
-# until_same A B: both commands say the same; fails after 10 s
+# until_same A B: both commands say the same; fails after 60 s
 until_same() {
-	local end=$((SECONDS + 10)) a b
+	local end=$((SECONDS + 60)) a b
 	while :; do
 		a=$($1) b=$($2)
 		[ "$a" != "$b" ] || [ -z "$a" ] || return 0
@@ -128,7 +128,7 @@ by_ls() {
 pears -3" ]
 	pyprepctl lock run door -- sleep 60 3>&- &
 	holder=$!
-	for _ in $(seq 200); do [ -z "$(rows .name lock)" ] || break; sleep 0.05; done
+	for _ in $(seq 600); do [ -z "$(rows .name lock)" ] || break; sleep 0.05; done
 	[ "$(rows '"\(.name) \(.owner.pid)"' lock)" = "door $holder" ]
 	pkill -TERM -P "$holder"
 	wait "$holder" || true
@@ -148,7 +148,7 @@ pears -3" ]
 @test "ls: what waits in a worker's link is its depth" {
 	pyprepctl submit sleep ms=60000 --pool cpu --count 2 -q >/dev/null 3>&- &
 	client=$!
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		[ "$(rows 'select(.name | startswith("cpu")) | .depth' link | jq -s add)" -ne 2 ] || break
 		sleep 0.05
 	done
@@ -164,14 +164,19 @@ pears -3" ]
 	worker=$(rows 'select(.name == "cpu/0").peer.pid' link)
 	[ -n "$before" ]
 	kill -KILL "$worker"
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		now=$(rows 'select(.name == "cpu/0").peer.pid' link)
 		[ -z "$now" ] || [ "$now" = "$worker" ] || break
 		sleep 0.05
 	done
 	[ "$now" != "$worker" ]
+	for _ in $(seq 600); do
+		left=$(rows "select(.inode == $before) | .name" memfd)
+		[ -n "$left" ] || break
+		sleep 0.05
+	done
+	[ -z "$left" ]
 	[ "$(rows 'select(.name == "link cpu/0").inode' memfd)" != "$before" ]
-	[ -z "$(rows "select(.inode == $before) | .name" memfd)" ]
 	# nobody of the daemon keeps it either
 	for pid in $DAEMON $(pgrep -P "$DAEMON"); do
 		! grep -q " $before .*/memfd:" /proc/$pid/maps
@@ -192,7 +197,7 @@ pears -3" ]
 	[ "$(rows 'select(.name == "jobs") | .depth' slab)" -eq 0 ]
 	pyprepctl submit sleep ms=60000 --pool io --count 5 -q >/dev/null 3>&- &
 	client=$!
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		[ "$(rows 'select(.name == "jobs") | .depth' slab)" -ne 5 ] || break
 		sleep 0.05
 	done
@@ -211,7 +216,7 @@ pears -3" ]
 }
 
 @test "ls --watch: lists again and again" {
-	run timeout 5 bash -c 'pyprepctl ipc ls slab --watch 10ms | head -n 20'
+	run timeout 60 bash -c 'pyprepctl ipc ls slab --watch 10ms | head -n 20'
 	[ "$(grep -c '^jobs' <<<"$output")" -ge 3 ]
 }
 
@@ -277,13 +282,13 @@ pears -3" ]
 @test "rounds: sees what a command leaves behind, and nothing where nothing is left" {
 	rounds=$BATS_TEST_DIRNAME/../fault/rounds
 	unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "needs namespaces"
-	timeout 60 "$rounds" -n 5 'pyprepctl ipc ls' 3>&-
+	timeout 240 "$rounds" -n 5 'pyprepctl ipc ls' 3>&-
 	export ROUNDS_PATIENCE=2
-	run timeout 60 "$rounds" -n 5 'touch /dev/shm/left.$ROUND' 3>&-
+	run timeout 240 "$rounds" -n 5 'touch /dev/shm/left.$ROUND' 3>&-
 	[ "$status" -eq 1 ]
 	grep -q 'RED.*touch' <<<"$output"
-	run timeout 60 "$rounds" -n 5 'setsid sleep 300 & exit 0' 3>&-
+	run timeout 240 "$rounds" -n 5 'setsid sleep 300 & exit 0' 3>&-
 	[ "$status" -eq 1 ]
-	run timeout 60 "$rounds" -n 5 false 3>&-
+	run timeout 240 "$rounds" -n 5 false 3>&-
 	[ "$status" -eq 1 ]
 }

@@ -177,9 +177,13 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 	[ "$output" = 333332833333500000 ]
 	says 1 "failed on purpose" run fail how=error
 	says 1 "signal 11" run fail how=signal
-	begun=$(date +%s%N)
-	says 124 "timed out" run --timeout 1 fail how=hang
-	[ $((($(date +%s%N) - begun) / 1000000)) -lt 1500 ]
+	for _ in $(seq 5); do # soon; late now and then on a machine that has other work
+		begun=$(date +%s%N)
+		says 124 "timed out" run --timeout 1 fail how=hang
+		taken=$((($(date +%s%N) - begun) / 1000000))
+		[ $taken -ge 1500 ] || break
+	done
+	[ $taken -lt 1500 ]
 	run bash -c 'pyprepctl run --receipt noop 2>&1 >/dev/null'
 	[[ $output == *"total "*"residual 0 ns"* ]]
 }
@@ -187,7 +191,7 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 @test "run: live output, and TERM ends the tree" {
 	pyprepctl run exec -- sh -c 'echo begun; sleep 60 & wait' >"$BATS_TEST_TMPDIR/out" 3>&- &
 	pid=$!
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		[ -s "$BATS_TEST_TMPDIR/out" ] && break
 		sleep 0.05
 	done
@@ -237,7 +241,7 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 @test "ls, show, wait, cancel" {
 	pyprepctl submit -q sleep ms=60000 --count 3 >/dev/null 3>&- &
 	client=$!
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		[ "$(pyprepctl ls -q --state running | wc -l)" -eq 3 ] && break
 		sleep 0.05
 	done
@@ -329,7 +333,7 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 @test "the daemon's broker dies: 125, a clear word, nobody hangs" {
 	pyprepctl run sleep ms=60000 >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
 	client=$!
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		[ -n "$(pyprepctl ls -q --state running)" ] && break
 		sleep 0.05
 	done
@@ -338,7 +342,7 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 	wait "$client" || status=$?
 	[ "$status" -eq 125 ]
 	grep -q "the daemon ended this connection" "$BATS_TEST_TMPDIR/said"
-	pyprepctl ping -q --wait 5
+	pyprepctl ping -q --wait 60
 	says 0 "" run noop
 }
 

@@ -5,7 +5,7 @@ load helpers
 bats_require_minimum_version 1.5.0
 
 @test "ipc lab measures every link and every lane, and says who is best" {
-	run --separate-stderr timeout -k 2 100 pyprepctl ipc lab --quick --payload 64..64K --json
+	run --separate-stderr timeout -k 2 300 pyprepctl ipc lab --quick --payload 64..64K --json
 	[ "$status" = 0 ]
 	[ "$(jq -s '[.[] | select(.p50_ns != null)] | length' <<<"$output")" = 42 ]
 	jq -se '[.[] | select(.p50_ns != null) | select(.p50_ns <= 0 or .messages_per_s <= 0
@@ -24,7 +24,7 @@ bats_require_minimum_version 1.5.0
 }
 
 @test "ipc lab draws its curves, and writes them as SVG" {
-	run --separate-stderr timeout -k 2 100 pyprepctl ipc lab --quick --payload 64..256 --svg "$BATS_TEST_TMPDIR/lab.svg"
+	run --separate-stderr timeout -k 2 300 pyprepctl ipc lab --quick --payload 64..256 --svg "$BATS_TEST_TMPDIR/lab.svg"
 	[ "$status" = 0 ]
 	[[ "$output" == *"Which link to choose on this machine:"* ]]
 	[[ "$output" == *"r ring, p pipe, q queue, z zmq, U unix lane, Z zmq lane"* ]]

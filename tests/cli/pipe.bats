@@ -47,7 +47,7 @@ teardown() {
 	pyprepctl pipe --count 10000000 >/dev/null &
 	pid=$!
 	child=
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		child=$(cat "/proc/$pid/task/$pid/children")
 		[ -n "$child" ] && break
 		sleep 0.05
@@ -55,7 +55,7 @@ teardown() {
 	[ -n "$child" ]
 	kill -KILL "$pid"
 	wait "$pid" || true
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		[ -d "/proc/${child% }" ] || return 0
 		sleep 0.05
 	done

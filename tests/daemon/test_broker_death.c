@@ -110,7 +110,7 @@ Test(broker_death, leaves_supervisor_and_workers_as_they_are_and_work_goes_on)
 	pid_t next = kill_broker(before.broker);
 	cr_expect_neq(next, before.broker);
 	expect_all_work(&before);
-	cr_expect_eq(count_zombies(d.pid), 0);
+	cr_expect(wait_until(20000, count_zombies(d.pid) == 0));
 }
 
 Test(broker_death, tells_each_attached_client_the_result_or_broker_lost)

@@ -82,7 +82,7 @@ Test(pools, can_be_resized_under_load_without_losing_a_job)
 		  (uintmax_t)pyprep_outstanding(p), (uintmax_t)sent);
 	cr_expect_eq(t.succeeded, sent);
 	cr_expect(wait_until(20000, workers_up("cpu") == 2));
-	cr_expect_eq(count_zombies(d.pid), 0);
+	cr_expect(wait_until(20000, count_zombies(d.pid) == 0));
 	pyprep_close(p);
 	pyprep_close(operator);
 }
