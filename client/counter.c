@@ -83,20 +83,20 @@ table_problem(int r, const char *name, struct pyprep_problem *why)
 	switch (r) {
 	case -ENOENT:
 		return problem_set(why, r, "no_such_counter", 3,
-				   "there is no counter \"%s\"; pyprepctl counter ls lists them",
+				   "there is no counter '%s'; 'pyprepctl counter ls' lists all",
 				   name);
 	case -EINVAL:
 		return problem_set(why, r, "bad_request", 2,
-				   "\"%.80s\" is no name: expected 1 to 63 letters, digits and "
+				   "'%.80s' is no name: expected 1 to 63 letters, digits and "
 				   ". _ - : / , not beginning with a dash",
 				   name);
 	case -ENOSPC:
 		return problem_set(why, r, "no_room", 75,
-				   "no room for \"%s\": there are %u counters; remove some", name,
+				   "no room for '%s': there are %u counters; remove some", name,
 				   COUNTERS_MAX);
 	default:
 		return problem_set(why, r, "busy", 75,
-				   "cannot make or remove \"%s\" now: another process is at it and "
+				   "cannot make or remove '%s' now: another process is at it and "
 				   "does not end; try again",
 				   name);
 	}

@@ -12,26 +12,26 @@ static const struct {
 } results[] = {
 	[MANAGER_OK] = { 0, "" },
 	[MANAGER_NO_COUNTER] = { ENOENT,
-				 "there is no counter \"%s\"; pyprepctl counter ls lists them" },
-	[MANAGER_DIFFERS] = { ECANCELED, "counter \"%s\" is not what was expected, and was left" },
+				 "there is no counter '%s'; 'pyprepctl counter ls' lists all" },
+	[MANAGER_DIFFERS] = { ECANCELED, "counter '%s' is not what was expected, and was left" },
 	[MANAGER_NO_ROOM] = { ENOSPC,
-			      "no room for \"%s\": 4,096 counters, 1,024 locks, 4,096 waiters "
+			      "no room for '%s': 4,096 counters, 1,024 locks, 4,096 waiters "
 			      "and 256 clients are the most; remove some" },
-	[MANAGER_BUSY] = { EBUSY, "cannot make or remove \"%s\" now: another process is at it and "
+	[MANAGER_BUSY] = { EBUSY, "cannot make or remove '%s' now: another process is at it and "
 				  "does not end; try again" },
-	[MANAGER_BAD_REQUEST] = { EINVAL, "\"%s\" is no name: expected 1 to 63 letters, digits and "
+	[MANAGER_BAD_REQUEST] = { EINVAL, "'%s' is no name: expected 1 to 63 letters, digits and "
 					  ". _ - : / , not beginning with a dash" },
-	[MANAGER_NOT_ALLOWED] = { EACCES, "not allowed to use \"%s\"" },
-	[MANAGER_NO_SESSION] = { EPROTO, "the manager does not know this client (\"%s\")" },
-	[MANAGER_GAP] = { EPROTO, "the manager misses requests before that for \"%s\"" },
+	[MANAGER_NOT_ALLOWED] = { EACCES, "not allowed to use '%s'" },
+	[MANAGER_NO_SESSION] = { EPROTO, "the manager does not know this client ('%s')" },
+	[MANAGER_GAP] = { EPROTO, "the manager misses requests before that for '%s'" },
 	[MANAGER_UNSURE] = { EREMOTEIO,
-			     "the manager died in the middle of changing \"%s\": it may or "
+			     "the manager died in the middle of changing '%s': it may or "
 			     "may not have been done; look at the value, and try again" },
-	[MANAGER_LOCKED] = { ETIMEDOUT, "lock \"%s\" is held by another process; pyprepctl lock ls "
+	[MANAGER_LOCKED] = { ETIMEDOUT, "lock '%s' is held by another process; pyprepctl lock ls "
 					"shows which" },
-	[MANAGER_LOCK_LOST] = { ENOLCK, "lock \"%s\" is not held any more: its lease had ended" },
-	[MANAGER_ALREADY] = { EALREADY, "lock \"%s\" is held by this very client already" },
-	[MANAGER_PENDING] = { EPROTO, "no answer for \"%s\" yet" },
+	[MANAGER_LOCK_LOST] = { ENOLCK, "lock '%s' is not held any more: its lease had ended" },
+	[MANAGER_ALREADY] = { EALREADY, "lock '%s' is held by this very client already" },
+	[MANAGER_PENDING] = { EPROTO, "no answer for '%s' yet" },
 };
 
 /* The sentences are ours, each with one %s. */
@@ -46,7 +46,7 @@ proxy_result(enum manager_status status, const char *name, int64_t value,
 		return 0;
 	if ((unsigned)status >= MANAGER_STATUS_COUNT)
 		return problem_set(why, -EPROTO, "internal", 125,
-				   "the manager answered something unknown about \"%s\"", name);
+				   "the manager answered something unknown about '%s'", name);
 	return problem_set(why, -results[status].error, manager_status_text(status),
 			   manager_status_exit(status), results[status].sentence, name);
 }

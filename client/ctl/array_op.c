@@ -95,8 +95,12 @@ array_verb_fill(char **word, const struct words *words)
 	if (status != 0)
 		return status;
 	if (array_value_parse(op.stat.type, word[1], &op.work.value) < 0)
-		return ctl_fail(EXIT_USAGE, "usage", "an element of array '%s' (%s) cannot be %s",
-				word[0], array_type_name(op.stat.type), word[1]);
+		return ctl_fail(EXIT_USAGE, "usage",
+				"an element of array '%s' cannot be %s: expected %s %s", word[0],
+				word[1],
+				array_type_is_real(op.stat.type) ? "a decimal number, as 2.5, for"
+								 : "a whole number that fits",
+				array_type_name(op.stat.type));
 	snprintf(op.value_param, sizeof op.value_param, "value=%.60s", word[1]);
 	op.work.params[1] = op.value_param;
 	op.work.piece = fill_piece;

@@ -98,11 +98,12 @@ static void
 print_histogram(const struct look *l)
 {
 	uint64_t most = 1;
+	unsigned bins = l->least < l->greatest ? BINS : 1; /* all the same: all in the first */
 
-	for (unsigned i = 0; i < BINS; i++)
+	for (unsigned i = 0; i < bins; i++)
 		most = l->counts[i] > most ? l->counts[i] : most;
 	printf("  histogram\n");
-	for (unsigned i = 0; i < BINS; i++) {
+	for (unsigned i = 0; i < bins; i++) {
 		int bar = (int)((double)l->counts[i] / (double)most * WIDTH + 0.5);
 		printf("    %12.6g .. %-12.6g %-*.*s %s\n", edge(l, i), edge(l, i + 1), WIDTH, bar,
 		       "########################################", unit_count(l->counts[i]).text);

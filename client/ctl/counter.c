@@ -66,7 +66,7 @@ static int
 removed_meanwhile(const char *name, struct pyprep_problem *why)
 {
 	*why = (struct pyprep_problem){ .code = "no_such_counter", .exit_status = EXIT_NO_SUCH };
-	snprintf(why->message, sizeof why->message, "counter \"%s\" was removed meanwhile", name);
+	snprintf(why->message, sizeof why->message, "counter '%s' was removed meanwhile", name);
 	return -ENOENT;
 }
 
@@ -75,7 +75,7 @@ differs(const char *name, int64_t value, struct pyprep_problem *why)
 {
 	*why = (struct pyprep_problem){ .code = "differs", .exit_status = EXIT_SOME_FAILED };
 	snprintf(why->message, sizeof why->message,
-		 "counter \"%s\" is %" PRId64 ", not what was expected, and was left", name, value);
+		 "counter '%s' is %" PRId64 ", not what was expected, and was left", name, value);
 	return -ECANCELED;
 }
 

@@ -164,7 +164,8 @@ remove_name(struct ipc_list *list, const char *name)
 	}
 	if (!found)
 		return ctl_fail(EXIT_NO_SUCH, "no_such_object",
-				"there is no named object '%s'; pyprepctl ipc ls lists them", name);
+				"there is no named object '%s'; 'pyprepctl ipc ls' lists all",
+				name);
 	if (!ipc_options.force && found->attached_count > 0)
 		return ctl_fail(EXIT_SOME_FAILED, "in_use",
 				"%s %s is held by %u living process%s (pid %d%s); they would go on "

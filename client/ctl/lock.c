@@ -150,7 +150,7 @@ wait_problem(const char *name, struct pyprep_problem *why)
 		return EXIT_SIGNALLED + stopped_by;
 	if (why->exit_status == EXIT_TIMED_OUT)
 		return ctl_fail(EXIT_TIMED_OUT, why->code,
-				"lock \"%s\" was not free within the timeout; pyprepctl lock ls "
+				"lock '%s' was not free within the timeout; pyprepctl lock ls "
 				"shows who holds it",
 				name);
 	return ctl_fail_problem(why);
