@@ -100,23 +100,10 @@ take_sized(struct unpacker *u, enum value_type type, unsigned bytes, struct valu
 	return take_bytes(u, type, type == VALUE_EXT ? size + 1 : size, ret);
 }
 
-int
-unpack_next(struct unpacker *u, struct value *ret)
+/* The heads with a type of their own; what follows them says the length. */
+static int
+take_by_head(struct unpacker *u, unsigned head, struct value *ret)
 {
-	if (u->at == u->end)
-		return -EPROTO;
-	unsigned head = *u->at++;
-
-	if (head <= 0x7f || head >= 0xe0) {
-		*ret = (struct value){ .type = VALUE_INT, .integer = (int8_t)head };
-		return 0;
-	}
-	if (head <= 0x8f)
-		return take_count(u, VALUE_MAP, head & 0x0f, ret);
-	if (head <= 0x9f)
-		return take_count(u, VALUE_LIST, head & 0x0f, ret);
-	if (head <= 0xbf)
-		return take_bytes(u, VALUE_TEXT, head & 0x1f, ret);
 	switch (head) {
 	case 0xc0:
 		*ret = (struct value){ .type = VALUE_NIL };
@@ -166,6 +153,26 @@ unpack_next(struct unpacker *u, struct value *ret)
 	default: /* 0xc1 is no msgpack */
 		return -EPROTO;
 	}
+}
+
+int
+unpack_next(struct unpacker *u, struct value *ret)
+{
+	if (u->at == u->end)
+		return -EPROTO;
+	unsigned head = *u->at++;
+
+	if (head <= 0x7f || head >= 0xe0) {
+		*ret = (struct value){ .type = VALUE_INT, .integer = (int8_t)head };
+		return 0;
+	}
+	if (head <= 0x8f)
+		return take_count(u, VALUE_MAP, head & 0x0f, ret);
+	if (head <= 0x9f)
+		return take_count(u, VALUE_LIST, head & 0x0f, ret);
+	if (head <= 0xbf)
+		return take_bytes(u, VALUE_TEXT, head & 0x1f, ret);
+	return take_by_head(u, head, ret);
 }
 
 static void
