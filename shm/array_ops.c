@@ -97,24 +97,13 @@ array_random_bits(uint64_t seed, uint64_t index)
 
 #define AT(c, a, low) ((c *)(a)->data + (low))
 
-#define VALUE_OF_i8  i
-#define VALUE_OF_i16 i
-#define VALUE_OF_i32 i
-#define VALUE_OF_i64 i
-#define VALUE_OF_u8  u
-#define VALUE_OF_u16 u
-#define VALUE_OF_u32 u
-#define VALUE_OF_u64 u
-#define VALUE_OF_f32 f
-#define VALUE_OF_f64 f
-
 void
 array_fill(const struct array *a, uint64_t low, uint64_t high, union array_value value)
 {
 	switch (a->type) {
-#define X(name, c, numpy)                                                         \
-	case ARRAY_##name:                                                        \
-		fill_##name(AT(c, a, low), high - low, (c)value.VALUE_OF_##name); \
+#define X(name, c, numpy)                                                             \
+	case ARRAY_##name:                                                            \
+		fill_##name(AT(c, a, low), high - low, (c)value.ARRAY_MEMBER_##name); \
 		break;
 		ARRAY_TYPES(X)
 #undef X

@@ -187,26 +187,15 @@ array_value_parse(enum array_type type, const char *text, union array_value *ret
 					  : parse_unsigned(text, bits, ret);
 }
 
-#define VALUE_OF_i8  i
-#define VALUE_OF_i16 i
-#define VALUE_OF_i32 i
-#define VALUE_OF_i64 i
-#define VALUE_OF_u8  u
-#define VALUE_OF_u16 u
-#define VALUE_OF_u32 u
-#define VALUE_OF_u64 u
-#define VALUE_OF_f32 f
-#define VALUE_OF_f64 f
-
 union array_value
 array_value_at(enum array_type type, const void *data, uint64_t index)
 {
 	union array_value value = { 0 };
 
 	switch (type) {
-#define X(name, c, numpy)                                         \
-	case ARRAY_##name:                                        \
-		value.VALUE_OF_##name = ((const c *)data)[index]; \
+#define X(name, c, numpy)                                             \
+	case ARRAY_##name:                                            \
+		value.ARRAY_MEMBER_##name = ((const c *)data)[index]; \
 		break;
 		/* NOLINTNEXTLINE(bugprone-signed-char-misuse): an i8 is a number */
 		ARRAY_TYPES(X)

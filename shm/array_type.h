@@ -68,6 +68,18 @@ union array_value {
 	double f;
 };
 
+/* Which of them an element is. */
+#define ARRAY_MEMBER_i8  i
+#define ARRAY_MEMBER_i16 i
+#define ARRAY_MEMBER_i32 i
+#define ARRAY_MEMBER_i64 i
+#define ARRAY_MEMBER_u8  u
+#define ARRAY_MEMBER_u16 u
+#define ARRAY_MEMBER_u32 u
+#define ARRAY_MEMBER_u64 u
+#define ARRAY_MEMBER_f32 f
+#define ARRAY_MEMBER_f64 f
+
 /* A number as people type it.  -EINVAL: no number, or not a whole one for an integer type;
  * -ERANGE: the type cannot hold it. */
 int array_value_parse(enum array_type type, const char *text, union array_value *ret);

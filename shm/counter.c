@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "shm/futex.h"
 #include "shm/owner.h"
 
 #define TABLE_MAGIC   0x31435950u /* "PYC1" */
@@ -177,14 +178,6 @@ clear_up(struct counter_table *t)
 	}
 }
 
-static uint64_t
-now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* Take the maker word, from a dead owner too. */
 static int
 maker_take(struct counter_table *t, uint64_t wait_ns)
@@ -207,8 +200,8 @@ maker_take(struct counter_table *t, uint64_t wait_ns)
 			return 0;
 		}
 		if (start_ns == 0)
-			start_ns = now_ns();
-		if (now_ns() - start_ns >= wait_ns)
+			start_ns = futex_now_ns();
+		if (futex_now_ns() - start_ns >= wait_ns)
 			return -EBUSY;
 		nanosleep(&nap, NULL);
 	}

@@ -23,6 +23,15 @@
 
 #define FUTEX_SLICE_NS 100000000ull
 
+/* CLOCK_MONOTONIC: what slices and deadlines are counted by. */
+static inline uint64_t
+futex_now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* Sleep while *word == seen, at most `ns`.  0 when woken or when it differs; -ETIMEDOUT;
  * -EINTR. */
 static inline int

@@ -57,19 +57,16 @@ add_one(_Atomic uint64_t *count)
 static int
 take_asleep(struct lock *l, const struct patience *patience)
 {
-	struct timespec until;
 	int r;
 
 	do {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		uint64_t now = (uint64_t)until.tv_sec * 1000000000u + (uint64_t)until.tv_nsec;
-		uint64_t end = now + FUTEX_SLICE_NS;
+		uint64_t now = futex_now_ns(), end = now + FUTEX_SLICE_NS;
 		if (patience->deadline_ns != 0 && end > patience->deadline_ns)
 			end = patience->deadline_ns;
 		if (end <= now)
 			return ETIMEDOUT;
-		until.tv_sec = (time_t)(end / 1000000000u);
-		until.tv_nsec = (long)(end % 1000000000u);
+		struct timespec until = { .tv_sec = (time_t)(end / 1000000000u),
+					  .tv_nsec = (long)(end % 1000000000u) };
 		r = pthread_mutex_clocklock(&l->mutex, CLOCK_MONOTONIC, &until);
 	} while (r == ETIMEDOUT);
 	return r;

@@ -1,22 +1,13 @@
 /* sleepers.c - see sleepers.h */
 #include "shm/sleepers.h"
 
-static uint64_t
-now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 struct patience
 patience_begin(int timeout_ms)
 {
 	struct patience p = { .none = timeout_ms == 0 };
 
 	if (timeout_ms > 0)
-		p.deadline_ns = now_ns() + (uint64_t)timeout_ms * 1000000u;
+		p.deadline_ns = futex_now_ns() + (uint64_t)timeout_ms * 1000000u;
 	return p;
 }
 
@@ -28,7 +19,7 @@ sleepers_wait(struct sleepers *s, uint32_t turn, struct patience *patience)
 	if (patience->none)
 		return -ETIMEDOUT;
 	if (patience->deadline_ns != 0) {
-		uint64_t now = now_ns();
+		uint64_t now = futex_now_ns();
 		if (now >= patience->deadline_ns)
 			return -ETIMEDOUT;
 		if (patience->deadline_ns - now < ns)
