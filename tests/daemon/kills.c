@@ -16,7 +16,7 @@
 #define CLIENTS   2
 #define IN_FLIGHT 24
 #define JOBS_MAX  4000000u
-#define SETTLE_MS 10000
+#define SETTLE_MS 30000
 
 /* One client: which jobs it has sent, and how many receipts each got. */
 struct load {

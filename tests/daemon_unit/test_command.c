@@ -22,6 +22,7 @@
 #include "ipc/clock.h"
 #include "ipc/link.h"
 #include "tests/link.h"
+#include "tests/process.h"
 
 #define OUTPUT_MAX (256u * 1024)
 #define PATIENCE   (30 * NS_PER_S)
@@ -102,6 +103,14 @@ stop_worker(void)
 	cr_assert_eq(waitpid(worker, &status, 0), worker);
 	cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "worker status %x", status);
 	link_broker_detach(&broker);
+}
+
+/* In a test with its own .init: the suite's has run before it. */
+static void
+start_again(void)
+{
+	stop_worker();
+	start_worker();
 }
 
 /* Arguments as args.h packs a list. */
@@ -295,7 +304,7 @@ static void
 set_cap(void)
 {
 	pool.output_cap = 20000;
-	start_worker();
+	start_again();
 }
 
 Test(command, output_beyond_the_cap_is_dropped, .init = set_cap)
@@ -318,7 +327,7 @@ static void
 set_large_cap(void)
 {
 	pool.output_cap = 16 << 20;
-	start_worker();
+	start_again();
 }
 
 /* Nobody drains at first: the command waits for the ring, the worker hears a stop still. */
@@ -410,7 +419,7 @@ static void
 set_long_grace(void)
 {
 	pool.grace_ns = 60 * NS_PER_S;
-	start_worker();
+	start_again();
 }
 
 Test(command, a_command_that_heeds_sigterm_needs_no_grace, .init = set_long_grace)
@@ -547,7 +556,7 @@ set_notify(void)
 	setenv("NOTIFY_SOCKET", "/nowhere", 1);
 	setenv("WATCHDOG_USEC", "1", 1);
 	setenv("LISTEN_FDS", "1", 1);
-	start_worker();
+	start_again();
 }
 
 Test(command, without_a_context_the_daemons_environment_less_systemds, .init = set_notify)
@@ -651,7 +660,7 @@ Test(command_deaths, the_tree_dies_with_the_supervisor, .timeout = 120)
 		 mark);
 	int up[2];
 	cr_assert_eq(pipe(up), 0);
-	pid_t supervisor = fork();
+	pid_t supervisor = test_fork();
 	if (supervisor == 0) {
 		start_worker();
 		send_shell(script);

@@ -21,6 +21,7 @@
 #include "daemon/executor.h"
 #include "ipc/clock.h"
 #include "tests/link.h"
+#include "tests/process.h"
 
 #define PATIENCE (20 * NS_PER_S)
 
@@ -426,8 +427,7 @@ start_server(void)
 	cr_assert_eq(bind(listener, (struct sockaddr *)&address, size), 0);
 	cr_assert_eq(listen(listener, 64), 0);
 	cr_assert_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
-	if (fork() == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (test_fork() == 0) { /* the test may be over before it has run at all */
 		for (;;)
 			answer(accept(listener, NULL, NULL));
 	}
