@@ -32,6 +32,16 @@ remove_one(const char *path, const struct stat *status, int type, struct FTW *at
 	return 0;
 }
 
+/* The label itself or "LABEL.suffix": "demo-123" is not "demo-1234", somebody else's. */
+static bool
+is_ours(const struct aside *aside, const char *name)
+{
+	size_t length = strlen(aside->label);
+
+	return strncmp(name, aside->label, length) == 0 &&
+	       (name[length] < '0' || name[length] > '9');
+}
+
 static int
 remove_named(void *context, const char *file)
 {
@@ -45,7 +55,7 @@ remove_named(void *context, const char *file)
 			return 0;
 		name++;
 	}
-	if (strncmp(name, aside->label, strlen(aside->label)) == 0)
+	if (is_ours(aside, name))
 		(void)named_unlink(file);
 	return 0;
 }
@@ -87,11 +97,11 @@ aside_open(struct aside *aside, const char *what)
 
 	snprintf(aside->label, sizeof aside->label, "%.16s-%d", what, (int)getpid());
 	snprintf(aside->directory, sizeof aside->directory, "/tmp/pyprep-%s-XXXXXX", aside->label);
+	waited_signals(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL); /* first: who ends us must not leave the directory */
 	if (!mkdtemp(aside->directory))
 		return ctl_fail(EXIT_OURS, "internal", "cannot make a directory in /tmp: %s",
 				strerror(errno));
-	waited_signals(&set);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	return 0;
 }

@@ -134,6 +134,17 @@ wait_depth(const struct queue *q, uint64_t depth)
 	return queue_size(q) == depth;
 }
 
+/* Until producers have begun so many puts. */
+static bool
+wait_put(const struct board *b, uint64_t put)
+{
+	uint64_t until = clock_now() + PATIENCE * NS_PER_MS;
+
+	while (b->put < put && clock_now() < until)
+		pause_ns(NS_PER_MS);
+	return b->put >= put;
+}
+
 static bool
 wait_members(const struct queue *q, uint32_t members)
 {
@@ -173,8 +184,8 @@ tell_bound(struct demo *demo, struct board *b)
 	b->consumer_ns = 500000;
 	demo_say(demo, "A queue of %u messages; a producer that puts as fast as it can.", BOUND);
 	pid_t producer = demo_actor(demo, produce, b);
-	bool full = wait_depth(q, BOUND);
-	pause_ns(50 * NS_PER_MS);
+	bool full = wait_depth(q, BOUND) && wait_put(b, BOUND + 1);
+	pause_ns(50 * NS_PER_MS); /* time to go on, if it could */
 	uint64_t stood = b->put;
 	demo_say(demo, "Nobody gets: after %" PRIu64 " puts it waits in the next, asleep.",
 		 stood - 1);

@@ -17,8 +17,6 @@ setup() {
 	daemon_of_file
 }
 
-leftovers() { find /tmp -maxdepth 1 -name 'pyprep-bench-*' -user "$(id -u)" | wc -l; }
-
 @test "bench: wrong words" {
 	says 2 "bench has no row 'sleep_1000'; did you mean 'sleeps_1000'?" bench sleep_1000
 	says 2 "bench has no row 'zzz'; rows: attached_latency" bench zzz
@@ -48,21 +46,19 @@ replacement bytes_per_job idle_pss start" ]
 }
 
 @test "bench: interrupted, it leaves no process and no file" {
-	before=$(leftovers)
 	pyprepctl bench replacement >/dev/null 2>&1 3>&- &
 	bench=$!
-	for _ in $(seq 600); do
+	row_and_daemon() {
 		row=$(pgrep -P "$bench" | head -n 1)
 		daemon=$(pgrep -P "${row:-0}" | head -n 1)
-		[ -z "$row" ] || [ -z "$daemon" ] || break
-		sleep 0.05
-	done
-	[ -n "$daemon" ]
+		[ -n "$row" ] && [ -n "$daemon" ]
+	}
+	until_true row_and_daemon
 	kill -TERM "$bench"
 	status=0
 	wait "$bench" || status=$?
 	[ "$status" -eq 143 ]
 	[ ! -e "/proc/$row" ]
 	[ ! -e "/proc/$daemon" ]
-	[ "$(leftovers)" -eq "$before" ]
+	[ -z "$(left_by bench "$bench")" ]
 }

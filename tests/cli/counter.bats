@@ -11,16 +11,6 @@ teardown() {
 	daemon_stop
 }
 
-# until_true COMMAND...: at most 20 s
-until_true() {
-	for _ in $(seq 1000); do
-		"$@" && return 0
-		sleep 0.02
-	done
-	echo "never true: $*"
-	return 1
-}
-
 held_by() { # held_by NAME: the holder's pid, or nothing
 	pyprepctl lock ls --json | jq -r "select(.name == \"$1\") | .pid"
 }
@@ -129,8 +119,7 @@ waiting_for() { # waiting_for NAME COUNT
 @test "lock run: a holder that was stopped for longer than its lease is told, and ends its command" {
 	pyprepctl lock run --lease 2s l -- sleep 1000 2>"$PRIVATE/said" 3>&- &
 	holder=$!
-	held() { [ -n "$(held_by l)" ]; }
-	until_true held
+	until_true pgrep -P "$holder" -x sleep # it holds, and the command runs
 	kill -STOP "$holder"
 	pyprepctl lock run l -- true # waits for the lease's end
 	kill -CONT "$holder"

@@ -5,12 +5,6 @@ load helpers
 
 demos() { pyprepctl demo zzzzzz 2>&1 | sed -n "s/.*there are: //p" | sed "s/all$//"; }
 
-# What the demo of that pid has left: directories, named memory.
-leftovers() {
-	find /tmp -maxdepth 1 -name "pyprep-demo-$1-*"
-	find /dev/shm -maxdepth 1 -name "*demo-$1[^0-9]*"
-}
-
 @test "demo: wrong words" {
 	says 2 "name one demo: " demo
 	says 2 "there is no demo 'zzzzzz'; there are: " demo zzzzzz
@@ -25,7 +19,7 @@ leftovers() {
 		json '.schema == "pyprep.demo/1" and .ok and (.checks | length > 0) and
 			(.figures | length > 0)' demo "$name" --quick --json
 		[ "$ctl_status" -eq 0 ]
-		[ -z "$(leftovers "$(cat "$BATS_TEST_TMPDIR/pid")")" ]
+		[ -z "$(left_by demo "$ctl_pid")" ]
 	done
 }
 
@@ -33,7 +27,7 @@ leftovers() {
 	for name in $(demos); do
 		PYPREP_PYTHON=/nonexistent pyprepctl demo "$name" --quick >"$BATS_TEST_TMPDIR/out"
 		grep -q "python3 is not there" "$BATS_TEST_TMPDIR/out"
-		! grep -q "^CPython is" "$BATS_TEST_TMPDIR/out"
+		never grep "^CPython is" "$BATS_TEST_TMPDIR/out"
 	done
 }
 
@@ -50,6 +44,6 @@ leftovers() {
 		status=0
 		wait "$demo" || status=$?
 		[ "$status" -eq 143 ]
-		[ -z "$(leftovers "$demo")" ]
+		[ -z "$(left_by demo "$demo")" ]
 	done
 }

@@ -20,8 +20,8 @@ queue-vs-pipe shared-memory lock-owner-dies fork-vs-spawn batching wake-up-cost"
 			(.figures | length > 2) and (.answer | join(" ") | test("[0-9]"))' \
 			explain "$topic" --quick --json
 		[ "$ctl_status" -eq 0 ]
+		[ -z "$(left_by explain "$ctl_pid")" ]
 	done
-	[ -z "$(find /dev/shm /tmp -maxdepth 1 -name '*explain-*' -user "$(id -u)")" ]
 }
 
 @test "explain: the figures differ from run to run: they are measured" {

@@ -22,7 +22,7 @@ daemon_start() {
 daemon_stop() {
 	[ -n "${DAEMON:-}" ] || return 0
 	kill -TERM "$DAEMON" 2>/dev/null
-	for _ in $(seq 200); do
+	for _ in $(seq 600); do
 		kill -0 "$DAEMON" 2>/dev/null || break
 		sleep 0.1
 	done
@@ -64,28 +64,50 @@ says() {
 }
 
 # json EXPRESSION ARGS...: each line of `pyprepctl ARGS` is JSON for which the jq expression is
-# true.  The command's own status is left in $ctl_status.
+# true.  The command's own status is left in $ctl_status, its pid in $ctl_pid.
 json() {
-	local expression=$1 line
+	local expression=$1 line said=$BATS_TEST_TMPDIR/json
 	shift
 	ctl_status=0
-	json_lines=$(pyprepctl "$@" 2>/dev/null) || ctl_status=$?
-	[ -n "$json_lines" ] || { echo "pyprepctl $*: no JSON"; return 1; }
+	pyprepctl "$@" <&0 >"$said" 2>"$said.stderr" 3>&- &
+	ctl_pid=$!
+	wait "$ctl_pid" || ctl_status=$?
+	json_lines=$(<"$said")
+	[ -n "$json_lines" ] || { echo "pyprepctl $*: status $ctl_status, no JSON"; cat "$said.stderr"; return 1; }
 	while IFS= read -r line; do
 		if ! jq -e "$expression" >/dev/null <<<"$line"; then
-			echo "pyprepctl $*: not ($expression): $line"
+			echo "pyprepctl $*: status $ctl_status, not ($expression): $line"
+			cat "$said.stderr"
 			return 1
 		fi
 	done <<<"$json_lines"
 }
 
+# until_true COMMAND...: wait until it succeeds.
+until_true() {
+	local end=$((SECONDS + 120))
+	until "$@" 2>/dev/null; do
+		[ $SECONDS -lt $end ] || { echo "never came: $*"; return 1; }
+		sleep 0.02
+	done
+}
+
+# never COMMAND...: it fails; a mere `!` is not seen by bats but in a test's last line.
+never() {
+	! "$@" || { echo "did not fail: $*"; return 1; }
+}
+
 # until_status EXPRESSION: wait until the daemon's status is one for which the jq expression is
 # true.
 until_status() {
-	for _ in $(seq 1500); do
-		! pyprepctl status --json 2>/dev/null | jq -e "$1" >/dev/null || return 0
-		sleep 0.02
-	done
-	echo "never came: $1; the status is: $(pyprepctl status --json)"
-	return 1
+	until_true status_is "$1" || { pyprepctl status --json; return 1; }
+}
+
+status_is() {
+	pyprepctl status --json | jq -e "$1" >/dev/null
+}
+
+# left_by WHAT PID: what the `pyprepctl WHAT` that had this pid left behind; others may run.
+left_by() {
+	find /tmp /dev/shm -maxdepth 1 2>/dev/null | grep -E "[/.-]$1-$2([^0-9]|\$)" || true
 }

@@ -19,14 +19,11 @@ teardown() {
 
 queue() { timeout -k 2 60 pyprepctl queue "$@"; }
 
+stat_is() { queue stat "$NAME" --json | jq -e "$1" >/dev/null; }
+
 # until_stat EXPRESSION: wait until the queue is such that the jq expression is true
 until_stat() {
-	for _ in $(seq 1000); do
-		! queue stat "$NAME" --json 2>/dev/null | jq -e "$1" >/dev/null || return 0
-		sleep 0.02
-	done
-	echo "never came: $1; it is: $(queue stat "$NAME" --json)"
-	return 1
+	until_true stat_is "$1" || { queue stat "$NAME" --json; return 1; }
 }
 
 @test "queue: create, put, get, stat, ls, rm" {
