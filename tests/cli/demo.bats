@@ -11,11 +11,7 @@ demos() { pyprepctl demo zzzzzz 2>&1 | sed -n "s/.*there are: //p" | sed "s/all$
 }
 
 @test "demo: each story holds what it promises, in JSON; nothing remains" {
-	names=$(demos)
-	pyprepctl() { # and its pid
-		sh -c 'echo $$ >"$0"; exec pyprepctl "$@"' "$BATS_TEST_TMPDIR/pid" "$@"
-	}
-	for name in $names; do
+	for name in $(demos); do
 		json '.schema == "pyprep.demo/1" and .ok and (.checks | length > 0) and
 			(.figures | length > 0)' demo "$name" --quick --json
 		[ "$ctl_status" -eq 0 ]
@@ -35,11 +31,8 @@ demos() { pyprepctl demo zzzzzz 2>&1 | sed -n "s/.*there are: //p" | sed "s/all$
 	for name in $(demos); do
 		pyprepctl demo "$name" >/dev/null 2>&1 3>&- &
 		demo=$!
-		for _ in $(seq 600); do # until it has actors
-			story=$(pgrep -P "$demo" | head -n 1)
-			[ -z "$story" ] || [ -z "$(pgrep -P "$story")" ] || break
-			sleep 0.02
-		done
+		has_actors() { pgrep -P "$(pgrep -P "$demo" | head -n 1)"; }
+		until_true has_actors
 		kill -TERM "$demo"
 		status=0
 		wait "$demo" || status=$?

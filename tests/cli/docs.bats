@@ -179,7 +179,7 @@ five_squares() {
 	STAGE=$(mktemp -d)
 	protocol_program python "$STAGE/five.py"
 	daemon_start
-	run timeout 100 python3 "$STAGE/five.py"
+	run timeout 60 python3 "$STAGE/five.py"
 	five_squares
 }
 
@@ -189,7 +189,7 @@ five_squares() {
 	cc -Wall -Wextra -Werror -o "$STAGE/five" "$STAGE/five.c" -lzmq
 	printf '[daemon]\nzmq_lane = yes\n' >"$STAGE/conf"
 	daemon_start --config "$STAGE/conf"
-	run timeout 100 "$STAGE/five"
+	run timeout 60 "$STAGE/five"
 	five_squares
 }
 
