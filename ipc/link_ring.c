@@ -4,7 +4,9 @@
 size_t
 link_ring_footprint(void)
 {
-	return ring_footprint(LINK_REQUEST_BYTES) + ring_footprint(LINK_RESULT_BYTES);
+	size_t requests = ring_footprint(LINK_REQUEST_BYTES);
+
+	return requests + ring_footprint(LINK_RESULT_BYTES);
 }
 
 int

@@ -80,7 +80,7 @@ int
 array_stat(const char *name, struct array_stat *ret)
 {
 	char file[NAMED_FILE_MAX];
-	struct array_stat stat;
+	struct array_stat stat = { 0 };
 	int fd;
 
 	if (!named_is_valid(name))

@@ -177,7 +177,7 @@ measure_manager(struct compare *c, struct way *way, double *ret)
 {
 	struct manager_way *w = way->context;
 	struct pyprep_counters *table = NULL;
-	struct pyprep_counter counter;
+	struct pyprep_counter counter = { 0 };
 	struct cpu_clocks clocks;
 	struct together t;
 

@@ -179,9 +179,9 @@ measure_prices(struct demo *d, struct pyprep *p, const char *runtime, struct pri
 {
 	uint64_t adds = demo_quick(d) ? 1000000 : 10000000, some = demo_quick(d) ? 50000 : 500000;
 	unsigned rounds = demo_quick(d) ? 1000 : 10000;
-	struct pyprep_counters *counters;
-	struct pyprep_counter counter;
-	struct pyprep_manager *m;
+	struct pyprep_counters *counters = NULL;
+	struct pyprep_counter counter = { 0 };
+	struct pyprep_manager *m = NULL;
 	struct pyprep_problem why;
 	int64_t value = -1;
 

@@ -48,7 +48,7 @@ static double
 by_copy(struct demo *d, uint64_t *numbers, unsigned rounds)
 {
 	struct pipe_end ends[2];
-	double times[64];
+	double times[64] = { 0 };
 	uint64_t sum;
 	size_t bytes;
 
@@ -103,7 +103,7 @@ by_sharing(struct demo *d, const char *name, unsigned rounds, uint64_t expected,
 	   double *ret_first_ns)
 {
 	struct asked asked;
-	double times[64];
+	double times[64] = { 0 };
 	uint64_t sum = 0;
 	size_t bytes;
 
@@ -187,11 +187,11 @@ explain_share(struct demo *d)
 static double
 touch_ns_per_page(char *memory, size_t bytes)
 {
-	uint64_t begun = clock_now();
+	uint64_t begun = clock_now(), pages = 0;
 
-	for (size_t at = 0; at < bytes; at += PAGE)
+	for (size_t at = 0; at < bytes; at += PAGE, pages++)
 		((volatile char *)memory)[at] = 1;
-	return (double)(clock_now() - begun) / (double)(bytes / PAGE);
+	return (double)(clock_now() - begun) / (double)pages;
 }
 
 struct tally_shared {
