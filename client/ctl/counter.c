@@ -136,6 +136,46 @@ print_counter(const char *name, int64_t value)
 		printf("%" PRId64 "\n", value);
 }
 
+struct guess {
+	struct nearest nearest;
+	char best[64]; /* names are gone after their call */
+};
+
+static int
+offer(void *context, const char *name, int64_t value)
+{
+	struct guess *guess = context;
+
+	(void)value;
+	nearest_offer(&guess->nearest, name);
+	if (guess->nearest.best == name) {
+		snprintf(guess->best, sizeof guess->best, "%s", name);
+		guess->nearest.best = guess->best;
+	}
+	return 0;
+}
+
+/* What went wrong with `name`; when there is no such counter, with the one that was meant. */
+static int
+fail_with(struct way *way, const char *name, struct pyprep_problem *why)
+{
+	struct guess guess = { 0 };
+	struct pyprep_problem ignored;
+
+	if (why->exit_status != EXIT_NO_SUCH)
+		return ctl_fail_problem(why);
+	nearest_begin(&guess.nearest, name);
+	if (way->manager != NULL)
+		(void)pyprep_manager_each(way->manager, offer, &guess, &ignored);
+	else
+		(void)pyprep_counter_each(way->table, offer, &guess);
+	const char *best = nearest_best(&guess.nearest);
+	if (best != NULL)
+		snprintf(why->message, sizeof why->message,
+			 "there is no counter '%s'; did you mean '%s'?", name, best);
+	return ctl_fail_problem(why);
+}
+
 static int
 run_change(struct way *way, const char *verb, char *const *word, const int64_t *number)
 {
@@ -146,7 +186,7 @@ run_change(struct way *way, const char *verb, char *const *word, const int64_t *
 			: atomic_change(way->table, verb, word[0], number, &value, &why);
 
 	if (r < 0)
-		return ctl_fail_problem(&why);
+		return fail_with(way, word[0], &why);
 	print_counter(word[0], value);
 	return 0;
 }
@@ -154,14 +194,14 @@ run_change(struct way *way, const char *verb, char *const *word, const int64_t *
 static int
 run_remove(struct way *way, char *const *word, int count)
 {
-	struct pyprep_problem why;
+	struct pyprep_problem why = { 0 };
 	int status = 0;
 
 	for (int i = 0; i < count; i++) {
 		int r = way->manager != NULL ? pyprep_manager_remove(way->manager, word[i], &why)
 					     : pyprep_counter_remove(way->table, word[i], &why);
 		if (r < 0)
-			status = ctl_fail_problem(&why);
+			status = fail_with(way, word[i], &why);
 		else if (ctl.json)
 			json_print_line(json_pack("{s:s, s:s}", "schema", "pyprep.counter/1",
 						  "removed", word[i]));

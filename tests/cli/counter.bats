@@ -46,6 +46,10 @@ waiting_for() { # waiting_for NAME COUNT
 	says 2 "choose one" counter add --atomic --manager x 1
 	says 2 "is no name" counter add "a b" 1
 	says 2 "is no name" counter add --atomic "a b" 1
+	pyprepctl counter add -q downloads 1
+	says 3 "there is no counter 'download'; did you mean 'downloads'?" counter get download
+	says 3 "did you mean 'downloads'?" counter rm --atomic dwnloads
+	pyprepctl counter rm downloads
 	json '.error.code == "no_such_counter" and .error.exit == 3' counter get --json nope
 	[ "$ctl_status" -eq 3 ]
 }
