@@ -18,7 +18,7 @@
 #include "shm/owner.h"
 #include "shm/semaphore.h"
 
-#define PATIENCE 20000 /* ms */
+#define PATIENCE 60000 /* ms */
 #define STALL_MS 500
 #define PARTIES  3
 

@@ -18,7 +18,7 @@
 
 #define PARTIES     4 /* two of each way */
 #define KILLS       3
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 
 /* The daemon of this story, and what its actors share. */
 struct stage {

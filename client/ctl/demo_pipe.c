@@ -18,7 +18,7 @@
 
 #define LARGE    (32u << 20)
 #define STREAM   (1u << 20)
-#define PATIENCE 20000 /* ms */
+#define PATIENCE 60000 /* ms */
 #define STALL_MS 500
 
 /* A pair, and what an actor has to know; it inherits all of it. */

@@ -14,7 +14,7 @@
 #include "ipc/clock.h"
 #include "ipc/queue.h"
 
-#define PATIENCE  30000 /* ms */
+#define PATIENCE  60000 /* ms */
 #define BOUND     64u
 #define CONSUMERS 3
 #define NUMBERS   200000u     /* messages one to one */
