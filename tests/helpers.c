@@ -337,6 +337,16 @@ daemon_worker(const struct test_daemon *d, const char *pool, unsigned slot)
 	return 0;
 }
 
+void
+daemon_kill_worker(const struct test_daemon *d, const char *pool, unsigned slot)
+{
+	pid_t pid = 0;
+
+	if (!wait_until(READY_MS, (pid = daemon_worker(d, pool, slot)) > 0))
+		give_up(d, "there is no worker %s/%u; the daemon's log:", pool, slot);
+	kill(pid, SIGKILL);
+}
+
 pid_t
 daemon_broker(const struct test_daemon *d)
 {

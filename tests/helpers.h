@@ -93,6 +93,9 @@ struct status_pool *status_pool(struct test_status *status, const char *name);
 pid_t daemon_worker(const struct test_daemon *d, const char *pool, unsigned slot);
 pid_t daemon_broker(const struct test_daemon *d);
 
+/* SIGKILL to it, once it is up; or abort.  (A pid of 0 would be the test's own group.) */
+void daemon_kill_worker(const struct test_daemon *d, const char *pool, unsigned slot);
+
 /* Connect, or abort. */
 struct pyprep *daemon_connect(const struct test_daemon *d);
 

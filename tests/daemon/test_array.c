@@ -77,7 +77,7 @@ collect(struct pyprep *p, struct items *it, const char *kill_pool, struct pyprep
 		}
 		take_items(it, &event);
 		if (kill_pool != NULL) {
-			kill(daemon_worker(&d, kill_pool, 0), SIGKILL);
+			daemon_kill_worker(&d, kill_pool, 0);
 			kill_pool = NULL;
 		}
 	}

@@ -88,7 +88,7 @@ run_op(const char *kind, const char *pool, const char *param, int64_t items, con
 			continue;
 		take(ret, &event);
 		if (kill_pool != NULL)
-			kill(daemon_worker(&d, kill_pool, 0), SIGKILL);
+			daemon_kill_worker(&d, kill_pool, 0);
 		kill_pool = NULL;
 	}
 	cr_assert_eq(event.type, PYPREP_RECEIPT, "%s did not end", kind);

@@ -71,7 +71,7 @@ Test(spare, that_dies_is_not_missed)
 	pid_t dead = spare();
 	one_job();
 	kill(dead, SIGKILL);
-	kill(daemon_worker(&d, "cpu", 1), SIGKILL);
+	daemon_kill_worker(&d, "cpu", 1);
 	one_job();
 	cr_expect(wait_until(20000, spare() != 0 && spare() != dead), "no other was forked");
 	cr_expect(wait_until(20000, count_zombies(d.pid) == 0));

@@ -88,7 +88,7 @@ Test(worker_death, is_not_noticed_by_other_clients)
 	cr_assert(wait_until(20000, jobs_started(mine) == 1));
 	for (int i = 0; i < 200; i++)
 		start(other, "noop", i % 2 ? "cpu" : "many", NULL, 0);
-	kill(daemon_worker(&d, "one", 0), SIGKILL);
+	daemon_kill_worker(&d, "one", 0);
 	for (int i = 0; i < 200; i++)
 		start(other, "noop", "one", NULL, 0);
 	cr_expect(finish_all(other, 20000, &o));
@@ -107,7 +107,7 @@ Test(worker_death, of_threads_is_charged_to_all_that_had_started)
 	for (int i = 0; i < 6; i++) /* two more than there are threads */
 		start(p, "sleep", "many", "ms=4000", 0);
 	cr_assert(wait_until(20000, jobs_started(p) == 4));
-	kill(daemon_worker(&d, "many", 0), SIGKILL);
+	daemon_kill_worker(&d, "many", 0);
 	cr_assert(finish_all(p, 20000, &t));
 	cr_expect_eq(t.worker_died, 4);
 	cr_expect_eq(t.bystanders, 0, "nobody knows whose deed it was");
