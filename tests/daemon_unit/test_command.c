@@ -185,7 +185,8 @@ receive(uint32_t wanted)
 		}
 		wake_disarm(&board->broker);
 		const struct ring_record *record;
-		while ((record = link_result(&broker)) != NULL) {
+		/* One result at a time: the next command's may be there, too. */
+		while (got.result.ticket == 0 && (record = link_result(&broker)) != NULL) {
 			take_record(record);
 			link_result_release(&broker, record);
 		}
