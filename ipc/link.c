@@ -246,6 +246,10 @@ link_broker_attach(struct link_broker *l, const struct link_fds *fds)
 	}
 	l->shared = shared;
 	l->bell = fds->bell;
+	/* A broker killed between claiming the ring (wake.h) and ringing has left a worker that
+	 * sleeps, and a word that says it does not. */
+	if (l->bell >= 0 && !link_is_fresh(l))
+		bell_ring(l->bell);
 	l->free_count = 0;
 	for (uint32_t i = LINK_TICKETS; i-- > 0;)
 		if (link_is_fresh(l) || ticket_state(&l->shared->tickets[i]) == TICKET_FREE)

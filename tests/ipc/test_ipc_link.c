@@ -196,6 +196,44 @@ Test(ipc_link_child, a_sleeping_worker_wakes_for_a_job_and_for_its_other_descrip
 	close(other[0]);
 }
 
+static int
+run_two_jobs(void)
+{
+	if (!attach_worker(&worker))
+		return 1;
+	for (int i = 0; i < 2; i++) {
+		const struct ring_record *record;
+		while ((record = link_next(&worker)) == NULL)
+			link_wait(&worker, -1);
+		finish(&worker, record);
+		link_release(&worker, record);
+	}
+	link_worker_detach(&worker);
+	return 0;
+}
+
+/* wake_needed() takes the word back before the bell rings: a broker that dies between the two
+ * leaves a sleeper who seems awake. */
+Test(ipc_link_child, a_worker_whose_broker_died_before_ringing_is_woken_by_the_next)
+{
+	pid_t child = test_fork();
+	if (child == 0)
+		_exit(run_two_jobs());
+	cr_assert(attach_broker(&broker));
+	send_job_soon(5);
+	link_wake(&broker);
+	cr_assert_eq(next_result(), 5);
+	cr_assert(wait_until(PATIENCE_MS, broker.shared->worker.sleeping != 0));
+	cr_assert(wake_needed(&broker.shared->worker));
+	link_broker_detach(&broker);
+
+	cr_assert(attach_broker(&broker));
+	send_job_soon(6);
+	link_wake(&broker);
+	cr_assert_eq(next_result(), 6);
+	cr_assert_eq(wait_exit(child, PATIENCE_MS), 0);
+}
+
 /* ---- what every way promises about records ---- */
 
 Test(ipc_link, requests_and_results_of_any_size_arrive_whole_and_in_order)
