@@ -16,9 +16,9 @@
 	"[pool \"cpu\"]\nexecutor = process\nworkers = 2\n"        \
 	"[pool \"threads\"]\nexecutor = thread\nconcurrency = 4\n" \
 	"[pool \"io\"]\nexecutor = event\nconcurrency = 256\n"     \
-	"[pool \"shell\"]\nexecutor = command\nworkers = 2\ngrace = 200ms\n"
+	"[pool \"shell\"]\nexecutor = command\nworkers = 2\ngrace = 50ms\n"
 
-#define CONFIG  "[daemon]\norphan_grace = 300ms\n" POOLS
+#define CONFIG  "[daemon]\norphan_grace = 1500ms\n" POOLS
 #define PATIENT "[daemon]\norphan_grace = 60s\n" POOLS
 
 static struct test_daemon d;
