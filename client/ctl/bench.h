@@ -154,6 +154,9 @@ struct bench_status {
 };
 int session_status(struct bench_session *session, struct bench_status *ret,
 		   struct bench_result *result);
+/* Wait, for some seconds at most, until each worker has been ready once or its pool has failed: a
+ * daemon answers before that. */
+int session_settle(struct bench_session *session, struct bench_result *result);
 /* A request with one word, such as pause's pool. */
 int session_tell(struct bench_session *session, const char *verb, const char *pool,
 		 struct bench_result *result);

@@ -346,6 +346,32 @@ session_status(struct bench_session *s, struct bench_status *ret, struct bench_r
 	return 0;
 }
 
+static int
+got_pong(void *context, const msgpack_object *map)
+{
+	*(bool *)context = field_bool(map, "ready");
+	return 0;
+}
+
+int
+session_settle(struct bench_session *s, struct bench_result *result)
+{
+	uint64_t begun = clock_now();
+	bool ready = false;
+
+	while (!ready && clock_now() - begun < START_NS) {
+		struct pyprep_problem why = { 0 };
+		struct request request;
+
+		request_begin(&request, "ping", 0);
+		if (request_ask(&request, s->p, RECEIPT_MS, got_pong, &ready, &why) < 0)
+			return bench_fail(result, "%s", why.message);
+		if (!ready)
+			usleep(RETRY_US);
+	}
+	return 0;
+}
+
 int
 session_tell(struct bench_session *s, const char *verb, const char *pool,
 	     struct bench_result *result)

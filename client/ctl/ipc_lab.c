@@ -128,7 +128,8 @@ open_places(struct lab *lab, const struct lab_run *run, const char *directory,
 			continue; /* no libzmq here: the others can be measured */
 		}
 		session.p = place->p;
-		if (session_status(&session, &status, &lab->trouble) < 0)
+		if (session_settle(&session, &lab->trouble) < 0 ||
+		    session_status(&session, &status, &lab->trouble) < 0)
 			return -1;
 		place->broker = status.broker;
 		find_workers(&status, place);

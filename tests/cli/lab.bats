@@ -25,11 +25,7 @@ bats_require_minimum_version 1.5.0
 }
 
 @test "ipc lab draws its curves, and writes them as SVG" {
-	# a quick run may leave one way out (and say why): then again
-	for _ in 1 2 3 4 5; do
-		run --separate-stderr pyprepctl ipc lab --quick --payload 64..256 --svg "$BATS_TEST_TMPDIR/lab.svg"
-		[ "$(grep -c '<polyline' "$BATS_TEST_TMPDIR/lab.svg")" != 6 ] || break
-	done
+	run --separate-stderr pyprepctl ipc lab --quick --payload 64..256 --svg "$BATS_TEST_TMPDIR/lab.svg"
 	[ "$status" = 0 ]
 	[[ "$output" == *"Which link to choose on this machine:"* ]]
 	[[ "$output" == *"r ring, p pipe, q queue, z zmq, U unix lane, Z zmq lane"* ]]
