@@ -235,3 +235,30 @@ context_variable(char *const *env, const char *name)
 			return *env + length + 1;
 	return NULL;
 }
+
+struct shared_context *
+shared_context_new(const void *bytes, uint32_t length)
+{
+	struct shared_context *c = malloc(sizeof(*c) + length);
+
+	if (c == NULL)
+		return NULL;
+	c->references = 1;
+	c->length = length;
+	memcpy(c->bytes, bytes, length);
+	return c;
+}
+
+struct shared_context *
+shared_context_use(struct shared_context *c)
+{
+	c->references++;
+	return c;
+}
+
+void
+shared_context_drop(struct shared_context *c)
+{
+	if (c != NULL && --c->references == 0)
+		free(c);
+}

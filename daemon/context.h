@@ -25,6 +25,16 @@
 int context_pack(const msgpack_object *map, unsigned char **ret, uint32_t *ret_length, char *why,
 		 size_t why_size);
 
+/* Broker: a packed context that detached commands of one client share. */
+struct shared_context {
+	uint32_t references;
+	uint32_t length;
+	unsigned char bytes[];
+};
+struct shared_context *shared_context_new(const void *bytes, uint32_t length); /* NULL: no memory */
+struct shared_context *shared_context_use(struct shared_context *c); /* one more reference */
+void shared_context_drop(struct shared_context *c); /* NULL is fine */
+
 /* A context as a command needs it. */
 struct context {
 	mode_t umask;

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/context.h"
+#include "daemon/policy.h"
+
 #define CHUNK_JOBS  1024u
 #define BUCKETS_MIN 1024u
 
@@ -39,6 +42,7 @@ free_args(struct jobs *t, struct job *job)
 		free(job->args_heap);
 	}
 	array_free(job->array);
+	job_more_free(job->more);
 }
 
 void
@@ -52,6 +56,16 @@ jobs_done(struct jobs *t)
 	free(t->chunks);
 	free(t->buckets);
 	*t = (struct jobs){ 0 };
+}
+
+void
+job_more_free(struct job_more *more)
+{
+	if (more == NULL)
+		return;
+	policy_free(more->policy);
+	shared_context_drop(more->context);
+	free(more);
 }
 
 bool

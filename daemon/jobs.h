@@ -1,5 +1,5 @@
 /*
- * jobs.h - the broker's job table: what is queued or running, in about 150 bytes a job.
+ * jobs.h - the broker's job table: what is queued or running, in about 160 bytes a job.
  *
  * Only the broker touches it.  Jobs are numbered places in chunks that never move, so a
  * place is four bytes in every list; a chunk whose jobs are all gone is given back (one is
@@ -15,14 +15,35 @@
 #define JOB_NONE   UINT32_MAX
 #define JOB_INLINE 40u /* packed arguments up to this stay in the job */
 
-#define JOB_WATCHED  1u /* somebody waits for it by id */
-#define JOB_HELD     2u /* its client does not read: in the client's held list */
-#define JOB_STOPPING 4u /* its end has been ordered; job->stop says why */
-#define JOB_NO_CLIENT 8u /* its client is gone */
+#define JOB_WATCHED   1u   /* somebody waits for it by id */
+#define JOB_HELD      2u   /* its client does not read: in the client's held list */
+#define JOB_STOPPING  4u   /* its end has been ordered; job->stop says why */
+#define JOB_NO_CLIENT 8u   /* its client is gone, or it never had one */
+#define JOB_DETACHED  16u  /* it lives in the store; JOB_NO_CLIENT, too */
+#define JOB_PARKED    32u  /* queued, and in no queue: more->waits says what for (gate.h) */
+#define JOB_PASSED    64u  /* it has what gate_pass() gave it */
+#define JOB_DROP      128u /* a command runs as its uid */
 
 /* An array job's progress; see array.c. */
 struct array_job;
 void array_free(struct array_job *array); /* NULL is fine */
+
+/* What few jobs have: detached ones, and those with policies.  One allocation, the job's. */
+struct policy;
+struct shared_context;
+struct job_more {
+	struct policy *policy;          /* policy.h; NULL: a plain one */
+	struct shared_context *context; /* of a detached command (context.h); a reference */
+	uint64_t fence;                 /* of its claim, while a detached job runs */
+	uint64_t waits_since_ns;
+	uint64_t wake_ns;   /* WAIT_TIME, WAIT_BACKOFF; CLOCK_MONOTONIC */
+	uint64_t output[2]; /* bytes of stdout and stderr given to the store, of this attempt */
+	uint32_t place;     /* the gate's: where in its heap or list */
+	uint16_t crashes;   /* workers it killed */
+	uint8_t waits;      /* enum wait (gate.h) */
+	uint8_t flags;      /* STORE_JOB_HELD, STORE_JOB_SUSPECT */
+};
+void job_more_free(struct job_more *more); /* NULL is fine */
 
 struct job {
 	uint64_t id;
@@ -33,7 +54,7 @@ struct job {
 	uint64_t timeout_ns;
 	uint32_t hash_next;
 	uint32_t prev, next; /* in its pool's queue, or its client's held list */
-	uint32_t client; /* index; JOB_NO_CLIENT when it is gone */
+	uint32_t client;     /* index; JOB_NO_CLIENT when it is gone */
 	uint32_t client_prev, client_next;
 	uint32_t uid, gid;
 	uint32_t args_length;
@@ -41,19 +62,20 @@ struct job {
 	uint16_t slot; /* of the worker that has it */
 	uint16_t ticket;
 	uint8_t pool;
-	uint8_t state; /* enum job_state */
+	uint8_t state;  /* enum job_state */
+	uint16_t flags; /* JOB_* */
 	int8_t priority;
-	uint8_t flags; /* JOB_* */
-	uint8_t stop; /* enum job_cause */
-	uint8_t attempt;
+	uint8_t stop;            /* enum job_cause */
+	uint16_t attempt;        /* from 1 */
 	struct array_job *array; /* NULL: not an array job */
+	struct job_more *more;   /* NULL: an attached job without policies */
 	union {
 		unsigned char args_inline[JOB_INLINE];
 		unsigned char *args_heap;
 	};
 };
 
-_Static_assert(sizeof(struct job) <= 152, "bytes per queued job are a published figure");
+_Static_assert(sizeof(struct job) <= 160, "bytes per queued job are a published figure");
 
 struct jobs {
 	struct job_chunk **chunks;

@@ -80,7 +80,9 @@ struct taken_body {
 	uint64_t bytes;
 };
 
-struct submit_body { /* tail: parameters, one msgpack map {name: value} */
+/* tail: with SUBMIT_POLICY the policies, as said there; then parameters, one msgpack map
+ * {name: value} */
+struct submit_body {
 	uint64_t tag; /* comes back in the receipt */
 	uint64_t submitted_ns;
 	uint64_t timeout_ns; /* of the run; 0: none */
@@ -92,7 +94,18 @@ struct submit_body { /* tail: parameters, one msgpack map {name: value} */
 	uint16_t flags; /* SUBMIT_* */
 };
 #define SUBMIT_NO_WAIT 1u /* refuse with queue_full instead of waiting for room */
+#define SUBMIT_DETACH  2u /* it lives in the store: MSG_ACCEPTED when it is durable, no receipt */
+#define SUBMIT_POLICY  4u /* the tail begins with a uint32_t, the length of a msgpack map of policies
+			   * (daemon/policy.h), and that map; parameters come after it */
 #define PRIORITY_MAX   100
+
+struct accepted_body { /* a detached job is durable: it will be run, whatever dies */
+	uint64_t tag; /* the submitter's */
+	uint64_t id;
+	uint32_t flags; /* ACCEPTED_* */
+	uint32_t reserved;
+};
+#define ACCEPTED_KNOWN 1u /* it was there before: the same token, or the same key */
 
 struct output_body { /* tail: bytes a command wrote */
 	uint64_t tag; /* lane: the submitter's tag; link: the ticket */
@@ -226,6 +239,7 @@ struct attached_body { /* carries the memfd; tail: the text of the error */
 	X(MSG_RECEIPT,        17, LANE,    BROKER,     struct receipt)         \
 	X(MSG_OUTPUT,         18, LANE,    BROKER,     struct output_body)     \
 	X(MSG_ITEMS,          19, LANE,    BROKER,     struct items_body)      \
+	X(MSG_ACCEPTED,       20, LANE,    BROKER,     struct accepted_body)   \
 	X(MSG_RUN,            32, LINK,    BROKER,     struct run_body)        \
 	X(MSG_STOP,           33, LINK,    BROKER,     struct stop_body)       \
 	X(MSG_RESULT,         34, LINK,    WORKER,     struct result_body)     \

@@ -21,7 +21,8 @@
 	X(JOB_FAILED,    "failed")                                                        \
 	X(JOB_CANCELLED, "cancelled")                                                     \
 	X(JOB_TIMED_OUT, "timed_out")                                                     \
-	X(JOB_REFUSED,   "refused")   /* never was a job */
+	X(JOB_REFUSED,   "refused")   /* never was a job */                               \
+	X(JOB_DEAD,      "dead")      /* in quarantine: it killed worker after worker */
 
 /* Why a job ended as it did; `cause_value` says how. */
 #define JOB_CAUSES(X)                                                                     \
@@ -33,7 +34,9 @@
 	X(CAUSE_WORKER_DIED, "worker_died") /* value: signal, or -status if it exited */  \
 	X(CAUSE_CANCELLED,   "cancelled")                                                 \
 	X(CAUSE_BROKER_LOST, "broker_lost") /* the daemon lost it: fate unknown */        \
-	X(CAUSE_REFUSED,     "refused")
+	X(CAUSE_REFUSED,     "refused")                                                   \
+	X(CAUSE_OOM,         "oom")         /* out of memory: its limit, its cgroup */    \
+	X(CAUSE_DEPENDENCY,  "dependency")  /* a job it waited for did not end as asked */
 
 /* Error codes of refused and failed jobs and of refused requests: stable words for scripts. */
 /*       name                 word                  exit code of pyprepctl */
@@ -59,7 +62,15 @@
 	X(ERR_TIMED_OUT,      "timed_out",       124)                                     \
 	X(ERR_CANCELLED,      "cancelled",       1)                                       \
 	X(ERR_BROKER_LOST,    "broker_lost",     125)                                     \
-	X(ERR_INTERNAL,       "internal",        125)
+	X(ERR_INTERNAL,       "internal",        125)                                     \
+	X(ERR_STORE_FULL,     "store_full",      75)  /* the disk has no room */          \
+	X(ERR_STORE_FAILED,   "store_failed",    75)  /* the store cannot be written */   \
+	X(ERR_KEY_EXISTS,     "key_exists",      1)                                       \
+	X(ERR_CYCLE,          "cycle",           2)   /* jobs that wait for each other */ \
+	X(ERR_DEPENDENCY,     "dependency_failed", 1)                                     \
+	X(ERR_OOM,            "out_of_memory",   137)                                     \
+	X(ERR_DEAD,           "dead",            1)   /* in quarantine */                 \
+	X(ERR_DRAINING,       "draining",        75)  /* its pool takes no jobs now */
 
 #define RECEIPT_ENUM(name, ...) name,
 enum job_state { JOB_STATES(RECEIPT_ENUM) JOB_STATE_COUNT };
