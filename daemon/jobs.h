@@ -24,6 +24,8 @@
 #define JOB_PASSED    64u  /* it has what gate_pass() gave it */
 #define JOB_DROP      128u /* a command runs as its uid */
 
+#define JOB_ENDING    256u /* detached, over, and not yet durably so (durable.h) */
+
 /* An array job's progress; see array.c. */
 struct array_job;
 void array_free(struct array_job *array); /* NULL is fine */

@@ -16,7 +16,6 @@
  *   nice       int             0 .. 19
  *   labels     [[name, value]..]
  *   crash_limit int            workers it may kill before quarantine; 3
- *   token      bin(16)         detached: the submitter's name of this job
  *
  * Unknown keys and wrong types are refused by name.  Only the broker reads this.
  */
@@ -85,8 +84,6 @@ struct policy {
 	uint64_t memory_bytes;
 	int nice;
 	uint32_t crash_limit;
-	unsigned char token[STORE_TOKEN];
-	bool has_token;
 	struct policy_parent *parents;
 	unsigned parent_count;
 	struct policy_rate *rates;
@@ -107,7 +104,7 @@ void policy_free(struct policy *p); /* NULL is fine */
 /* Does it ask for anything beyond what every job has?  If not, the job needs no policy. */
 bool policy_is_plain(const struct policy *p);
 
-/* The map again, with `delay` as `at` and without the token: what the store keeps.  malloc'ed, the
+/* The map again, with `delay` as `at`: what the store keeps.  malloc'ed, the
  * caller frees *ret.  0 or -ENOMEM. */
 int policy_write(const struct policy *p, void **ret, uint32_t *ret_length);
 

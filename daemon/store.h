@@ -110,6 +110,7 @@ struct store_change {
 /* One row when it is read back.  Everything is valid until the reading function returns. */
 struct store_row {
 	struct store_job job;
+	uint64_t fence; /* of a claim that stands; 0: none */
 	bool ended;
 	bool attached;            /* known from history only */
 	struct store_end end;     /* of an ended job; of an open one its last attempt, id 0: none */
@@ -170,9 +171,12 @@ struct store_ops {
 	int (*claim)(struct store *s, uint64_t id, uint16_t attempt, uint64_t *ret_fence);
 	/* The claim is over: its end is durable, or it never started. */
 	void (*unclaim)(struct store *s, uint64_t id, uint64_t fence);
-	/* Open jobs, lowest id first, `row->job.attempt` with the claims that stood counted in
-	 * (those begun, and never ended): for a restart.  Claims found are let go by it. */
-	int (*load)(struct store *s, store_row_fn each, void *context);
+	/* Open jobs above `after_id`, lowest id first, at most `most`: for a restart.  open() has
+	 * counted the claims that stood into job.attempt, durably; row->fence says of which jobs
+	 * the last attempt may still be running (their claim stands until unclaim()); `claimed`
+	 * asks for those only. */
+	int (*load)(struct store *s, uint64_t after_id, size_t most, bool claimed,
+		    store_row_fn each, void *context);
 	/* Rows, newest first. */
 	int (*list)(struct store *s, const struct store_filter *filter, store_row_fn each,
 		    void *context);

@@ -80,8 +80,8 @@ struct taken_body {
 	uint64_t bytes;
 };
 
-/* tail: with SUBMIT_POLICY the policies, as said there; then parameters, one msgpack map
- * {name: value} */
+/* tail, in this order: with SUBMIT_DETACH a token, with SUBMIT_POLICY the policies; then the
+ * parameters, one msgpack map {name: value} */
 struct submit_body {
 	uint64_t tag; /* comes back in the receipt */
 	uint64_t submitted_ns;
@@ -94,9 +94,12 @@ struct submit_body {
 	uint16_t flags; /* SUBMIT_* */
 };
 #define SUBMIT_NO_WAIT 1u /* refuse with queue_full instead of waiting for room */
-#define SUBMIT_DETACH  2u /* it lives in the store: MSG_ACCEPTED when it is durable, no receipt */
-#define SUBMIT_POLICY  4u /* the tail begins with a uint32_t, the length of a msgpack map of policies
-			   * (daemon/policy.h), and that map; parameters come after it */
+#define SUBMIT_DETACH  2u /* it lives in the store: MSG_ACCEPTED when it is durable, no receipt.  The
+			   * tail begins with SUBMIT_TOKEN bytes that the submitter chose, no two
+			   * jobs the same: sent again, it is the same job */
+#define SUBMIT_POLICY  4u /* in the tail a uint32_t, the length of a msgpack map of policies
+			   * (daemon/policy.h), and that map */
+#define SUBMIT_TOKEN   16u
 #define PRIORITY_MAX   100
 
 struct accepted_body { /* a detached job is durable: it will be run, whatever dies */

@@ -1,0 +1,60 @@
+/*
+ * durable.h - detached jobs in the broker: what is put into the store, and when.
+ *
+ *   admitted ──ADD──▶ durable: accepted, gate_enter() ──claim──▶ sent to a worker
+ *        ──RETRY──▶ gate_enter() again          ──END──▶ durable: out of the table, told to all
+ *
+ * A job that is over stays in the table, JOB_ENDING, until that is durable: nobody hears of an end
+ * that a restart could undo.  While the store cannot be written no detached job is taken or
+ * started; attached ones go on, and what is to be written waits here.
+ *
+ * After a broker's death the next one takes jobs that still run over with their worker's ticket:
+ * they are not run again.  After the daemon's death there is nobody left who could run them: they
+ * are queued again, with the next attempt number.
+ */
+#ifndef PYPREP_DAEMON_DURABLE_H
+#define PYPREP_DAEMON_DURABLE_H
+
+#include "daemon/broker.h"
+#include "daemon/store.h"
+
+/* Opens the store of the configuration and begins to load what is open in it.  0, or -errno with a
+ * sentence in `why`; -EBADMSG: damaged, the daemon must not start. */
+int durable_open(struct broker *b, struct store_problem *why);
+void durable_close(struct broker *b);
+
+/* Each turn: answers of the store.  How many came. */
+unsigned durable_take(struct broker *b);
+bool durable_pending(struct broker *b);
+
+/* May detached jobs be taken and started?  If not, *ret_error says how to refuse one. */
+bool durable_ready(const struct broker *b, enum job_error *ret_error);
+
+/* The job was just admitted and is parked (WAIT_STORE): make it durable, then tell `c`. */
+int durable_add(struct broker *b, struct client *c, uint32_t index, const unsigned char *token,
+		const struct bytes *params, const struct bytes *policy);
+
+/* Right before it is sent to a worker: 0, or -EAGAIN (not now).  And when it was not sent, or came
+ * back unstarted. */
+int durable_claim(struct broker *b, uint32_t index);
+void durable_unclaim(struct broker *b, uint32_t index);
+
+void durable_output(struct broker *b, uint32_t index, unsigned stream, const void *bytes,
+		    uint32_t length);
+
+/* An attempt is over, the job is not: wake_ns, crashes and flags of job->more hold for the next. */
+void durable_retry(struct broker *b, uint32_t index, const struct receipt *receipt,
+		   const void *result, const void *message, const struct bytes *autopsy);
+/* The job is over: job_ended() (broker.h) is called when that is durable. */
+void durable_end(struct broker *b, uint32_t index, const struct receipt *receipt,
+		 const void *result, const void *message, const struct bytes *autopsy);
+/* Its flags, priority or time have changed (held, released, ...). */
+void durable_edit(struct broker *b, uint32_t index);
+
+/* A worker of an earlier broker runs job `id` on this ticket: is it one of ours?  Then it goes on
+ * as a running job, and its place is returned; else JOB_NONE. */
+uint32_t durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64_t id);
+/* The supervisor has told of every worker there is: what nobody runs is queued again. */
+void durable_settled(struct broker *b);
+
+#endif
