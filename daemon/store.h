@@ -69,13 +69,18 @@ struct store_end {
 	struct bytes autopsy; /* one msgpack map (autopsy.h); empty: nothing to tell */
 	const char *kind, *pool, *executor; /* for attached jobs, which have no row yet */
 	uint64_t submitted_ns, ended_ns;
+	struct { /* CHANGE_RETRY: what holds for the next attempt */
+		uint64_t not_before_ns;
+		uint32_t flags; /* STORE_JOB_* */
+		uint16_t crashes;
+	} next;
 };
 
 enum store_change_type {
 	CHANGE_ADD,     /* job: -EEXIST when the token is known, ret_id says as what; -ESTALE when
 			   another open job has the key, ret_id says which */
-	CHANGE_RETRY,   /* end: the attempt is over, the job is not; job.not_before_ns, .crashes,
-			   .flags hold for the next one */
+	CHANGE_RETRY,   /* end: the attempt is over, the job is not; end.next holds for the next one
+			 */
 	CHANGE_END,     /* end: the job is over; -ESTALE when it was already, or the fence is old */
 	CHANGE_OUTPUT,  /* output: what a detached job wrote, appended; at the same offset twice is
 			   once */
