@@ -81,6 +81,21 @@ on_pool(struct broker *b, const struct pool_body *body)
 		p->state = POOL_RUNNING;
 }
 
+/* A new broker is told of pools, workers and manager, in this order.  Before the last of them it
+ * serves nobody: it would say that a paused pool runs. */
+static void
+on_manager(struct broker *b, const struct manager_body *body)
+{
+	b->manager = *body;
+	if (b->told)
+		return;
+	b->told = true;
+	if (clients_listen(b) < 0) {
+		log_error("out of memory to listen for clients; the supervisor tries again");
+		b->end = true;
+	}
+}
+
 static void
 cancel_queued(struct broker *b)
 {
@@ -128,7 +143,7 @@ on_supervisor_frame(struct broker *b, struct frame_in *in)
 		on_drain(b, empty->reserved != 0);
 		break;
 	case MSG_MANAGER:
-		b->manager = *(const struct manager_body *)in->body;
+		on_manager(b, in->body);
 		break;
 	case MSG_BEAT:
 		supervisor_tell(b, MSG_BEAT, in->body);

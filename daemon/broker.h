@@ -118,7 +118,9 @@ struct crew { /* one worker */
 	uint64_t since_ns; /* when this broker got to know it */
 	uint64_t link_inode;
 	struct link_broker link;
+	uint32_t stops_due;             /* ... stops that found no room on their way yet */
 	struct event *news[2];          /* of its link's descriptors; NULL: its way has none */
+	uint8_t stop_due[LINK_TICKETS]; /* the cause to be told of each of those; 0: none */
 	uint32_t tickets[LINK_TICKETS]; /* job of each ticket, or JOB_NONE, ORPHAN */
 };
 
@@ -162,6 +164,7 @@ struct broker {
 	uint64_t started_ns;
 	uint64_t now_ns;         /* clock, read once a turn: see broker_now() */
 	uint64_t wall_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
+	bool told;               /* what pools, workers and manager there are: serves clients */
 	bool settled;            /* see crews_settled() */
 	bool draining;
 	bool drain_hard; /* what still runs is being ended */
@@ -206,6 +209,8 @@ int supervisor_tell(struct broker *b, unsigned type, const void *body);
 
 /* clients.c */
 int clients_open(struct broker *b);
+/* From now on they may come. */
+int clients_listen(struct broker *b);
 /* One more, with no lane yet: NULL when there is no place for it. */
 struct client *client_new(struct broker *b, const struct identity *who, enum access access);
 void clients_close(struct broker *b);
@@ -322,6 +327,9 @@ void deadline_at(struct broker *b, uint64_t when_ns);
 void job_stop(struct broker *b, uint32_t index, enum job_cause reason);
 /* The same for one ticket of a job that is JOB_STOPPING already. */
 void ticket_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause reason);
+/* Tell the worker to end what this ticket runs: now, or as soon as there is room on the way. */
+void crew_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause reason);
+void crew_send_stops(struct broker *b, struct crew *w);
 
 /* complete.c: every change of a job's state passes through job_change(). */
 void job_enter(struct broker *b, struct job *job); /* it is new, and queued */

@@ -501,8 +501,12 @@ clients_open(struct broker *b)
 	TAILQ_INIT(&b->active);
 	b->listening = event_new(b->base, b->birth->listener, EV_READ | EV_PERSIST, on_accept, b);
 	b->listen_again = evtimer_new(b->base, on_listen_again, b);
-	if (b->listening == NULL || b->listen_again == NULL)
-		return -ENOMEM;
+	return b->listening == NULL || b->listen_again == NULL ? -ENOMEM : 0;
+}
+
+int
+clients_listen(struct broker *b)
+{
 	return event_add(b->listening, NULL) < 0 ? -ENOMEM : zmq_lane_open(b);
 }
 

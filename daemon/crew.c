@@ -37,7 +37,7 @@ adopt(struct broker *b, struct crew *w)
 		w->stopping++;
 		running = true;
 		if (b->pools[w->pool].config->executor->stops_alone)
-			(void)link_send_stop(&w->link, t, CAUSE_CANCELLED);
+			crew_stop(b, w, t, CAUSE_CANCELLED);
 	}
 	if (running) {
 		w->stop_by_ns = clock_now() + b->config->orphan_grace_ns;
@@ -70,6 +70,7 @@ on_room(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	(void)link_has_request_room(&w->link);
+	crew_send_stops(w->broker, w);
 }
 
 static void

@@ -14,6 +14,8 @@
 #define CANCEL_PATIENCE_NS (100 * NS_PER_MS)
 /* What an executor that ends jobs alone may take beyond the grace of TERM. */
 #define STOP_SLACK_NS (1 * NS_PER_S)
+/* A stop that found no room on its way is tried again after this long. */
+#define STOP_AGAIN_NS (10 * NS_PER_MS)
 
 static uint64_t
 earlier(uint64_t a, uint64_t b)
@@ -52,12 +54,40 @@ look_at_ticket(struct broker *b, struct crew *w, uint32_t t)
 	return 0;
 }
 
+void
+crew_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause reason)
+{
+	if (w->stop_due[ticket] == 0)
+		w->stops_due++;
+	w->stop_due[ticket] = (uint8_t)reason;
+	crew_send_stops(b, w);
+}
+
+/* Whatever finds no room stays due: the link is full; or, over ZeroMQ, the worker has not yet
+ * connected to this broker. */
+void
+crew_send_stops(struct broker *b, struct crew *w)
+{
+	for (uint32_t t = 0; w->stops_due > 0 && t < LINK_TICKETS; t++) {
+		if (w->stop_due[t] == 0)
+			continue;
+		if (link_send_stop(&w->link, t, (enum job_cause)w->stop_due[t]) < 0) {
+			deadline_at(b, clock_now() + STOP_AGAIN_NS);
+			return;
+		}
+		w->stop_due[t] = 0;
+		w->stops_due--;
+		crew_touch(b, w);
+	}
+}
+
 static uint64_t
 look_at_crew(struct broker *b, struct crew *w)
 {
 	uint64_t next_ns = 0;
 	unsigned seen = 0, out = w->outstanding;
 
+	crew_send_stops(b, w);
 	for (uint32_t t = 0; t < LINK_TICKETS && seen < out; t++) {
 		if (w->tickets[t] == JOB_NONE)
 			continue;
@@ -124,8 +154,8 @@ ticket_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause re
 	w->stopping++;
 	if (ticket_taken_back(b, w, ticket))
 		return;
-	if (pool->executor->stops_alone && link_send_stop(&w->link, ticket, reason) == 0) {
-		crew_touch(b, w);
+	if (pool->executor->stops_alone) {
+		crew_stop(b, w, ticket, reason);
 		patience_ns = pool->grace_ns + STOP_SLACK_NS;
 	}
 	w->stop_by_ns = earlier(w->stop_by_ns, b->now_ns + patience_ns);

@@ -224,6 +224,8 @@ crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
 	uint32_t index = w->tickets[ticket];
 
 	w->tickets[ticket] = JOB_NONE;
+	w->stops_due -= w->stop_due[ticket] != 0;
+	w->stop_due[ticket] = 0;
 	if (--w->outstanding == 0)
 		TAILQ_REMOVE(&b->busy, w, busy_link);
 	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);

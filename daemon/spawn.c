@@ -70,10 +70,12 @@ reset_signals(void)
 static _Noreturn void
 be_child(enum role role, const struct birth *birth, pid_t supervisor)
 {
-	int keep[] = { birth->control,         birth->broker_bell,    birth->listener,
-		       birth->link.memfd,      birth->link.bell,      birth->link.worker[0],
-		       birth->link.worker[1],  birth->counters_memfd, birth->store_memfd,
-		       birth->manager_listener, birth->lane_listener };
+	int keep[] = { birth->control,        birth->broker_bell,
+		       birth->listener,       birth->link.memfd,
+		       birth->link.bell,      birth->link.worker[0],
+		       birth->link.worker[1], birth->counters_memfd,
+		       birth->store_memfd,    birth->manager_listener,
+		       birth->lane_listener,  role == ROLE_BROKER ? birth->lock : -1 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != supervisor)

@@ -5,12 +5,10 @@
 #include "daemon/supervisor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -191,6 +189,9 @@ broker_dies_too_often(struct supervisor *s)
 static void
 broker_died(struct supervisor *s, int status)
 {
+	/* Its last words: what it said before it answered a client holds. */
+	if (s->broker_control >= 0)
+		on_broker(s->broker_control, 0, s);
 	s->broker_pid = 0;
 	forget_broker(s);
 	if (s->phase == STOP)
@@ -374,36 +375,6 @@ supervisor_progress(struct supervisor *s)
 /* ---- birth ---- */
 
 static int
-lock_directory(const char *dir, int *ret_fd)
-{
-	char path[512], holder[32] = "";
-
-	int r = path_make_dir(dir, 0755);
-	if (r < 0) {
-		log_error("cannot make the runtime directory %s: %s", dir, strerror(-r));
-		return EX_CANTCREAT;
-	}
-	snprintf(path, sizeof(path), "%s/pyprepd.lock", dir);
-	scoped_fd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0) {
-		log_error("cannot open %s: %s", path, strerror(errno));
-		return EX_CANTCREAT;
-	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (pread(fd, holder, sizeof(holder) - 1, 0) > 0)
-			holder[strcspn(holder, "\n")] = '\0';
-		log_error("a daemon already runs in %s (pid %s); stop it, or give another "
-			  "--runtime-dir",
-			  dir, holder);
-		return EX_TEMPFAIL;
-	}
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-		log_warn("cannot write %s: %s", path, strerror(errno));
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
-static int
 make_board(struct board **ret)
 {
 	scoped_fd fd = -1;
@@ -544,9 +515,10 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 				   .manager_listener = -1,
 				   .store_memfd = -1 };
 	STAILQ_INIT(&s->outbox);
-	int status = lock_directory(runtime_dir, &lock);
+	int status = directory_lock(runtime_dir, &lock);
 	if (status != 0)
 		return status;
+	s->birth.lock = lock;
 	snprintf(socket_path, sizeof(socket_path), "%s/pyprepd.sock", runtime_dir);
 	bool given = getenv("LISTEN_FDS") != NULL; /* the socket belongs to the service manager */
 	signal(SIGPIPE, SIG_IGN);

@@ -7,6 +7,7 @@
  *   outbox.c      messages to the broker, kept while its socket is full
  *   minder.c      the manager: its memory, its start, its deaths
  *   orphans.c     what dead command workers left behind
+ *   directory.c   the lock of the runtime directory
  *   notify.c      what the service manager is told
  *
  * It parses no client bytes, takes no lock that another process can hold, and stays small:
@@ -178,6 +179,10 @@ void outbox_clear(struct supervisor *s);
 
 /* orphans.c: kill and reap children that are nobody's. */
 void orphans_end(struct supervisor *s);
+
+/* directory.c: make the runtime directory and take it, or wait for what a killed daemon left
+ * there to be gone.  0, and the lock's descriptor; or the exit status, and why is in the log. */
+int directory_lock(const char *dir, int *ret_fd);
 
 /* reload.c: read the config again and apply what can change live.  The caller owns *ret_map: a
  * msgpack map for the reply, with REPLY_ERROR in *ret_flags when it was refused. */

@@ -154,14 +154,23 @@ set_limits(struct zmq_end *e, const struct zmq_limits *limits)
 	return r;
 }
 
+/* Both sides of a PAIR are the daemon's own: patience costs nothing there.  A process that stood
+ * still in the middle of the handshake would give up a connection on which the other one, which
+ * is through with it, has sent records already; they would be lost between two living ones. */
 static int
-set_up(struct zmq_end *e, const struct zmq_limits *limits)
+handshake_ms(enum zmq_kind kind)
+{
+	return kind == ZMQ_END_PAIR ? 0 : HANDSHAKE_MS; /* 0: for ever */
+}
+
+static int
+set_up(struct zmq_end *e, enum zmq_kind kind, const struct zmq_limits *limits)
 {
 	size_t size = sizeof(e->fd);
 	int r = set_int(e, ZMQ_LINGER, 0);
 
 	if (r == 0)
-		r = set_int(e, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
+		r = set_int(e, ZMQ_HANDSHAKE_IVL, handshake_ms(kind));
 	if (r == 0)
 		r = set_int(e, ZMQ_RECONNECT_IVL, AGAIN_MS);
 	if (r == 0 && limits != NULL)
@@ -188,7 +197,7 @@ zmq_end_open(enum zmq_kind kind, const struct zmq_limits *limits, struct zmq_end
 	if (e == NULL)
 		return -ENOMEM;
 	e->socket = lib.socket(ctx, types[kind]);
-	r = e->socket == NULL ? -errno : set_up(e, limits);
+	r = e->socket == NULL ? -errno : set_up(e, kind, limits);
 	if (r < 0) {
 		zmq_end_close(e);
 		return r;

@@ -201,6 +201,19 @@ process_title(pid_t pid, char *buffer, size_t size)
 	return true;
 }
 
+pid_t
+child_with_title(pid_t pid, const char *title)
+{
+	pid_t children[128];
+	char text[128];
+	int n = list_children(pid, children, 128);
+
+	for (int i = 0; i < n; i++)
+		if (process_title(children[i], text, sizeof(text)) && strcmp(text, title) == 0)
+			return children[i];
+	return 0;
+}
+
 uint64_t
 process_memory(pid_t pid, const char *field)
 {

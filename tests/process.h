@@ -48,6 +48,9 @@ char process_state(pid_t pid); /* R S D T Z ...; 0: there is none */
 /* The title: /proc/PID/cmdline with spaces for NULs.  false when it is gone. */
 bool process_title(pid_t pid, char *buffer, size_t size);
 
+/* The living child of `pid` that has it, or 0. */
+pid_t child_with_title(pid_t pid, const char *title);
+
 /* VmRSS, VmHWM, ... of /proc/PID/status in bytes; 0 when it is not there. */
 uint64_t process_memory(pid_t pid, const char *field);
 

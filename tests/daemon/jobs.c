@@ -313,10 +313,21 @@ settled_fds(pid_t pid)
 {
 	int now = count_fds(pid), last = -1;
 
-	for (int equal = 0; equal < 10; equal = now == last ? equal + 1 : 0) {
+	for (int equal = 0; equal < 10;
+	     equal = now == last && process_state(pid) == 'S' ? equal + 1 : 0) {
 		last = now;
 		test_pause();
 		now = count_fds(pid);
 	}
 	return now;
+}
+
+int
+supervisor_fds(const struct test_daemon *d)
+{
+	if (!wait_until(20000, child_with_title(d->pid, "pyprepd: spare") > 0)) {
+		fprintf(stderr, "the supervisor makes no spare worker\n");
+		abort();
+	}
+	return settled_fds(d->pid);
 }

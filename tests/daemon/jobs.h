@@ -48,9 +48,12 @@ bool job_is(struct pyprep *p, uint64_t id, const char *state);
 /* CPU time of a process so far, user and system, in ms; 0 when it is gone. */
 uint64_t cpu_ms(pid_t pid);
 
-/* Open descriptors of a process when their number has stood still for 20 ms: connections are
- * closed, and spare links made, a little after their time. */
+/* Open descriptors of a process when their number has stood still for 20 ms and it sleeps:
+ * connections are closed a little after their time. */
 int settled_fds(pid_t pid);
+
+/* ... of the supervisor when it has all that it keeps ready: spare links, then a spare worker. */
+int supervisor_fds(const struct test_daemon *d);
 
 /* The id of the only (or newest) job of this user that the daemon lists as queued or running;
  * 0: none. */

@@ -1,9 +1,12 @@
 /* test_daemon_life.c - a real pyprepd from its start to its end: titles, descriptors, children. */
 #include <criterion/criterion.h>
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -138,4 +141,53 @@ Test(daemon_life, takes_all_children_along_when_it_is_killed_and_starts_again)
 			  children[i]);
 	daemon_launch(&d);
 	cr_assert(daemon_wait_ready(&d, 20000));
+}
+
+/* ---- the lock of the directory ---- */
+
+static bool
+holds_the_lock(pid_t pid)
+{
+	char path[64], target[256];
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(path);
+	for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
+		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		found |= strstr(target, "/pyprepd.lock") != NULL;
+	}
+	if (dir != NULL)
+		closedir(dir);
+	return found;
+}
+
+Test(daemon_life, is_the_only_one_in_its_directory_and_its_broker_vouches_for_it)
+{
+	struct command_result second =
+		run_command("%s --runtime-dir %s", PYPREP_BIN "/pyprepd", d.runtime);
+
+	cr_expect_eq(second.status, 75);
+	cr_expect(strstr(second.errors, "a daemon already runs in") != NULL, "%s", second.errors);
+	command_free(&second);
+	cr_expect(holds_the_lock(d.pid));
+	cr_expect(holds_the_lock(daemon_broker(&d)));
+	cr_expect_not(holds_the_lock(daemon_worker(&d, "cpu", 0)));
+}
+
+Test(daemon_life, waits_for_a_killed_daemons_last_process)
+{
+	char path[160];
+
+	kill_and_wait(d.pid, SIGKILL);
+	snprintf(path, sizeof(path), "%s/pyprepd.lock", d.runtime);
+	int heir = open(path, O_RDWR | O_CLOEXEC);
+	cr_assert_geq(heir, 0);
+	cr_assert(wait_until(20000, flock(heir, LOCK_EX | LOCK_NB) == 0));
+	daemon_launch(&d);
+	cr_expect(!wait_until(300, !process_exists(d.pid)), "it gave up at once");
+	cr_expect(!daemon_logged(&d, "already runs"));
+	close(heir);
+	cr_expect(daemon_wait_ready(&d, 60000));
 }
