@@ -19,8 +19,9 @@
 #include "shm/semaphore.h"
 #include "tests/process.h"
 
-#define WORKERS 3u
-#define PERMITS 2u
+#define WORKERS   3u
+#define PERMITS   2u
+#define KILLS_MAX 100000u /* when what must be seen never is */
 
 /* What all of them share. */
 struct arena {
@@ -123,6 +124,21 @@ use_plain_semaphore(struct arena *a)
 	sem_post(&a->plain_semaphore);
 }
 
+/* Do something else for a while, now and then: who dies in a barrier meanwhile is dead before all
+ * have come. */
+static void
+linger(void)
+{
+	static unsigned seed;
+
+	if (seed == 0)
+		seed = (unsigned)getpid();
+	if (rand_r(&seed) % 8 != 0)
+		return;
+	struct timespec t = { .tv_nsec = rand_r(&seed) % 200000 };
+	nanosleep(&t, NULL);
+}
+
 static uint32_t
 join_barrier(struct arena *a)
 {
@@ -149,6 +165,7 @@ use_barrier(struct arena *a)
 		seat = join_barrier(a);
 		joined = true;
 	}
+	linger();
 	uint64_t mine = atomic_fetch_add(&a->clock, 1) + 1;
 	atomic_store(&a->stamps[seat], mine);
 	int r = barrier_wait(barrier_in(a), seat, -1);
@@ -172,8 +189,9 @@ static void
 use_plain_barrier(struct arena *a)
 {
 	static uint64_t last;
-	uint64_t mine = atomic_fetch_add(&a->clock, 1) + 1;
 
+	linger();
+	uint64_t mine = atomic_fetch_add(&a->clock, 1) + 1;
 	atomic_store(&a->stamps[my_slot], mine);
 	pthread_barrier_wait(&a->plain_barrier);
 	for (uint32_t i = 0; i < WORKERS; i++)
@@ -255,6 +273,20 @@ gets_on(struct arena *a, unsigned ms)
 	return wait_until(ms, atomic_load(&a->operations) != before);
 }
 
+static uint64_t
+deaths_seen(struct arena *a, enum locks_kind kind)
+{
+	return kind == LOCKS_SEMAPHORE ? atomic_load(&semaphore_in(a)->recovered)
+				       : atomic_load(&a->deaths_seen);
+}
+
+/* Has it come to what the kills are for?  Which of them hit is chance. */
+static bool
+is_shown(struct arena *a, enum locks_kind kind, bool robust, const struct lock_kills *k)
+{
+	return robust ? deaths_seen(a, kind) > 0 : k->stalled || atomic_load(&a->wrong) > 0;
+}
+
 void
 kill_locks(enum locks_kind kind, bool robust, unsigned kills, unsigned seed, unsigned patience_ms,
 	   struct lock_kills *ret)
@@ -265,7 +297,8 @@ kill_locks(enum locks_kind kind, bool robust, unsigned kills, unsigned seed, uns
 	*ret = (struct lock_kills){ 0 };
 	for (unsigned i = 0; i < WORKERS; i++)
 		workers[i] = start_worker(a, i, use_of(kind, robust));
-	while (ret->kills < kills && !ret->stalled) {
+	while (!ret->stalled && ret->kills < KILLS_MAX &&
+	       (ret->kills < kills || !is_shown(a, kind, robust, ret))) {
 		unsigned victim = (unsigned)rand_r(&seed) % WORKERS;
 		spin_ns((uint64_t)rand_r(&seed) % 200000);
 		kill_and_wait(workers[victim], SIGKILL);
@@ -280,9 +313,7 @@ kill_locks(enum locks_kind kind, bool robust, unsigned kills, unsigned seed, uns
 		if (semaphore_take(semaphore_in(a), 0, &permit) != 0)
 			atomic_fetch_add(&a->wrong, 1); /* one was lost */
 	ret->operations = atomic_load(&a->operations);
-	ret->deaths_seen = atomic_load(&a->deaths_seen);
-	if (kind == LOCKS_SEMAPHORE)
-		ret->deaths_seen = atomic_load(&semaphore_in(a)->recovered);
+	ret->deaths_seen = deaths_seen(a, kind);
 	ret->wrong = atomic_load(&a->wrong);
 	munmap(a, sizeof(*a));
 }

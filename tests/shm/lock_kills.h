@@ -19,9 +19,10 @@ struct lock_kills {
 	bool stalled;         /* nobody got on for `patience_ms` */
 };
 
-/* Workers use one object while one of them after the other is killed and replaced.  `robust`
- * false: the control arm, the same with pthread_mutex_t, sem_t or pthread_barrier_t.  Stops at a
- * stall; a plain barrier takes a dead party for one that came, which counts as wrong. */
+/* Workers use one object while one of them after the other is killed and replaced, `kills` times
+ * and then on until a death was seen.  `robust` false: the control arm, the same with
+ * pthread_mutex_t, sem_t or pthread_barrier_t, on until it goes wrong: a stall, or a plain barrier
+ * that takes a dead party for one that came.  Stops at a stall. */
 void kill_locks(enum locks_kind kind, bool robust, unsigned kills, unsigned seed,
 		unsigned patience_ms, struct lock_kills *ret);
 

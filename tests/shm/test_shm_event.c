@@ -31,7 +31,7 @@ teardown(void)
 	munmap(events, 2 * sizeof(*events));
 }
 
-TestSuite(event, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(event, .init = setup, .fini = teardown, .timeout = 600);
 
 Test(event, is_clear_then_set_then_clear)
 {
