@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/broker.h"
+#include "daemon/gate.h"
 #include "ipc/clock.h"
 
 #define PIECES_MAX (INT64_C(1) << 40) /* items of a range() */
@@ -164,7 +165,7 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s)
 	job->array = array;
 	link_to_client(b, c, job, index);
 	job_enter(b, job);
-	queue_push(b, index);
+	gate_enter(b, index);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
 #include "ipc/clock.h"
@@ -336,6 +337,8 @@ open_all(struct broker *b)
 	if (r == 0)
 		r = open_events(b);
 	if (r == 0)
+		r = gate_open(b);
+	if (r == 0)
 		r = clients_open(b);
 	if (r < 0)
 		return r;
@@ -362,6 +365,7 @@ close_all(struct broker *b)
 			free(w);
 		}
 	}
+	gate_close(b);
 	jobs_done(&b->jobs);
 	history_close(&b->history);
 	args_buffer_free(&b->args);

@@ -192,6 +192,7 @@ struct broker {
 	struct history history;
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
+	struct gate *gate; /* gate.h */
 	uint64_t ended[JOB_STATE_COUNT];
 	unsigned char *scratch;   /* one record from a lane */
 	struct manager_body manager; /* as the supervisor last said */
@@ -266,7 +267,7 @@ int admit_record(struct broker *b, struct client *c, unsigned type, const unsign
 void pool_queues_init(struct pool *p);
 void queue_push(struct broker *b, uint32_t index);
 void queue_put_back(struct broker *b, uint32_t index); /* by its age, before younger ones */
-void queue_remove(struct broker *b, uint32_t index);
+void queue_remove(struct broker *b, uint32_t index); /* also of one that is parked (gate.h) */
 uint32_t queue_peek(struct broker *b, struct pool *p); /* moves jobs of held clients aside */
 void queue_release_held(struct broker *b, struct client *c);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/broker.h"
+#include "daemon/gate.h"
 #include "daemon/request.h"
 #include "ipc/clock.h"
 
@@ -135,6 +136,10 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 		};
 		client_put(b, b->clients[job->client], MSG_RECEIPT, parts, 3);
 	}
+	if (job->more != NULL)
+		gate_leave(b, index, outcome->started_ns);
+	if (job->more != NULL || job->flags & JOB_PARENT)
+		gate_ended(b, index, outcome->state);
 	bool watched = job->flags & JOB_WATCHED;
 	uint64_t id = job->id;
 	forget(b, index);

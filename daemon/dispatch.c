@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "daemon/broker.h"
+#include "daemon/gate.h"
 #include "ipc/clock.h"
 
 #define AWAKE_BACKLOG_NS 20000u /* an awake worker with less than this gets the next job */
@@ -151,12 +152,17 @@ dispatch_pool(struct broker *b, struct pool *p)
 		struct crew *w = choose(p, job, estimate);
 		if (w == NULL)
 			return;
+		if (job->more != NULL && !gate_pass(b, index))
+			continue;
 		uint64_t timeout_ns = job->timeout_ns;
 		int r = job->array != NULL ? send_range(b, w, index) : send_job(b, w, index);
 		if (r == -EMSGSIZE)
 			continue;
-		if (r < 0)
-			return; /* its link is full: when a result comes we are here again */
+		if (r < 0) { /* its link is full: when a result comes we are here again */
+			if (job->more != NULL)
+				gate_unpass(b, index);
+			return;
+		}
 		crew_took(b, w);
 		crew_touch(b, w);
 		w->estimate_ns += estimate;
@@ -410,6 +416,8 @@ back_to_queue(struct broker *b, struct crew *w, uint32_t ticket)
 			"ended before it started");
 		return;
 	}
+	if (job->more != NULL)
+		gate_unpass(b, index);
 	queue_put_back(b, index);
 }
 

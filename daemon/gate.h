@@ -13,7 +13,10 @@
 #define PYPREP_DAEMON_GATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "ipc/receipt.h"
 
 struct broker;
 struct job;
@@ -43,21 +46,50 @@ const char *wait_word(unsigned wait);
 int gate_open(struct broker *b); /* -ENOMEM; needs the event base */
 void gate_close(struct broker *b);
 
-/* The job is new, or back for another attempt: into its pool's queue, or parked. */
+/* The job was just put into the table with its job->more: what it will need is found and reserved,
+ * so that nothing here fails later.  ERR_NONE, or why it cannot be a job: the caller removes it.
+ * `loaded`: it was accepted before, by an earlier broker. */
+enum job_error gate_bind(struct broker *b, uint32_t index, bool loaded, char *why, size_t size);
+
+/* The job is new, or back for another attempt: into its pool's queue, or parked.  It may not start
+ * before more->wake_ns, nor while STORE_JOB_HELD is in more->flags: whoever makes or loads a job
+ * sets both (from policy->at_ns and ->held, or from its row). */
 void gate_enter(struct broker *b, uint32_t index);
 /* It stands first: may it be handed out now?  If so it has what it needs (given back at its end);
  * if not, it has been parked. */
 bool gate_pass(struct broker *b, uint32_t index);
-/* It was not sent after all: what gate_pass() gave is given back, its place in the queue is kept.
- */
+/* It was not sent after all, or came back unstarted: what gate_pass() gave is given back. */
 void gate_unpass(struct broker *b, uint32_t index);
-/* An attempt is over: what it had is given back. */
-void gate_leave(struct broker *b, uint32_t index);
+/* An attempt is over: what it had is given back.  `started_ns`: when it had started, 0: never. */
+void gate_leave(struct broker *b, uint32_t index, uint64_t started_ns);
 /* It ends while parked: out of whatever list it is in. */
 void gate_unpark(struct broker *b, uint32_t index);
-/* A job has ended for good: those that wait for it go on, or end with it. */
-void gate_ended(struct broker *b, uint64_t id, unsigned state);
-/* `hold` and `release` of a queued job; false: it runs, or has ended. */
-bool gate_hold(struct broker *b, uint32_t index, bool held);
+/* A job with job->more or JOB_PARENT is over for good, and about to leave the table: those that
+ * wait for it go on, or end with it, in the turn that follows. */
+void gate_ended(struct broker *b, uint32_t index, unsigned state);
+/* `hold` and `release` of a queued job.  0, -EBUSY it runs, -ENOMEM. */
+int gate_hold(struct broker *b, uint32_t index, bool held);
+
+/* Park a job that is in no queue for a reason that is not this file's (WAIT_STORE, WAIT_ALONE);
+ * gate_enter() lets it go on. */
+void gate_park(struct broker *b, uint32_t index, enum wait wait);
+
+/* One thing that a job waits for. */
+#define GATE_IDS 8u
+struct gate_reason {
+	enum wait wait;
+	uint64_t since_ns;      /* CLOCK_MONOTONIC */
+	uint64_t until_ns;      /* it goes on then, CLOCK_MONOTONIC; 0: nobody knows */
+	const char *name;       /* NEED: the resource; RATE: the group; else NULL */
+	uint64_t asked;         /* NEED: units */
+	uint64_t used, limit;   /* NEED: units; RATE: starts within the window */
+	uint64_t window_ns;     /* RATE */
+	uint64_t ahead;         /* NEED, RATE: jobs that come before it */
+	uint64_t ids[GATE_IDS]; /* AFTER: jobs that have not ended; NEED: who has units */
+	uint64_t id_count;      /* of them all; ids[] has the first */
+};
+/* What holds a queued job back, first what more->waits says; how many were put into `ret`.  0: it
+ * stands in its pool's queue, or runs. */
+unsigned gate_reasons(struct broker *b, uint32_t index, struct gate_reason *ret, unsigned most);
 
 #endif

@@ -25,6 +25,7 @@
 #define JOB_DROP      128u /* a command runs as its uid */
 
 #define JOB_ENDING    256u /* detached, over, and not yet durably so (durable.h) */
+#define JOB_PARENT    512u /* other jobs wait for its end (gate.h) */
 
 /* An array job's progress; see array.c. */
 struct array_job;

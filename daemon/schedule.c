@@ -5,6 +5,7 @@
  * A queue holds jobs that are wholly or partly (array jobs) not handed out.
  */
 #include "daemon/broker.h"
+#include "daemon/gate.h"
 
 static unsigned
 level_of(const struct job *job)
@@ -101,10 +102,14 @@ queue_remove(struct broker *b, uint32_t index)
 	struct job *job = job_at(&b->jobs, index);
 	struct pool *p = &b->pools[job->pool];
 
+	if (job->flags & JOB_PARKED) {
+		gate_unpark(b, index);
+		return;
+	}
 	if (job->flags & JOB_HELD) {
 		struct client *c = b->clients[job->client];
 		unlink_from(b, &c->held_head, &c->held_tail, index);
-		job->flags &= (uint8_t)~JOB_HELD;
+		job->flags &= (uint16_t)~JOB_HELD;
 		return;
 	}
 	unsigned level = level_of(job);
