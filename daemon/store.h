@@ -10,10 +10,13 @@
  *    A change that apply() has answered with 0 survives whatever dies, a power cut included.
  *  - Every change is idempotent: who does not know whether a call was done makes it again.
  *  - A job is known by a token that its submitter chose (16 bytes): adding a token twice is one
- *    job.  The daemon's number of it, its id, is for people and for everything else.
+ *    job.  The daemon's number of it, its id, is for people and for everything else.  Tokens that
+ *    begin with the time, as UUIDs of version 7 do, are indexed side by side: with random ones
+ *    each job changes a page of its own.
  *  - A claim is the right to run one attempt.  It has a random token, the fence: the end of an
  *    attempt counts only while its claim stands, so each job ends once.
- *  - A handle belongs to one thread; open several.
+ *  - A handle belongs to one thread; open several.  claim() and unclaim() of the writer's are
+ *    another thread's, which runs the jobs: they touch nothing but the claims.
  *
  * Numbers are the machine's; times are CLOCK_REALTIME in nanoseconds, since they outlive boots.
  */
@@ -78,14 +81,18 @@ struct store_end {
 
 enum store_change_type {
 	CHANGE_ADD,     /* job: -EEXIST when the token is known, ret_id says as what; -ESTALE when
-			   another open job has the key, ret_id says which */
+			   another open job has the key, ret_id says which; -EINVAL: the id is
+			   another job's */
 	CHANGE_RETRY,   /* end: the attempt is over, the job is not; end.next holds for the next one
 			 */
 	CHANGE_END,     /* end: the job is over; -ESTALE when it was already, or the fence is old */
 	CHANGE_OUTPUT,  /* output: what a detached job wrote, appended; at the same offset twice is
 			   once */
-	CHANGE_EDIT,    /* job.id: its flags, priority, not_before_ns as in `job`; -ENOENT */
-	CHANGE_REOPEN,  /* job.id: an ended job is queued again, attempts go on counting; -ENOENT */
+	CHANGE_EDIT,    /* job.id: its flags, priority, not_before_ns as in `job`; -ENOENT: there is
+			   no such open job.  STORE_JOB_DROP stays as it was submitted, always */
+	CHANGE_REOPEN,  /* job.id: an ended job is queued again, neither held nor suspect, with no
+			   crashes; attempts go on counting; -ENOENT; -ESTALE when another open job
+			   has its key, ret_id says which */
 	CHANGE_REMOVE,  /* job.id: an ended job and all of it; -EBUSY when it is open */
 	CHANGE_HISTORY, /* end: an attached job has ended; kept for reading only */
 	CHANGE_TALLY,   /* tally: figures of a day, replaced (report.h) */

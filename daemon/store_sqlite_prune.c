@@ -1,0 +1,88 @@
+/* store_sqlite_prune.c - what is too old or too much goes; figures of the engine `sqlite`. */
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "daemon/store_claims.h"
+#include "daemon/store_sqlite.h"
+#include "ipc/clock.h"
+
+/* One number, of a pragma or a count. */
+static uint64_t
+get_one(struct store *s, enum statement which)
+{
+	sqlite3_stmt *st = sql_get(s, which);
+	uint64_t value = 0;
+
+	if (sql_step(s, st))
+		value = (uint64_t)sqlite.column_int64(st, 0);
+	sql_done(st);
+	return value;
+}
+
+static bool
+is_large(struct store *s)
+{
+	return s->options.keep_bytes != 0 &&
+	       (get_one(s, SQL_PAGES) - get_one(s, SQL_FREE_PAGES)) * PAGE_BYTES >
+		       s->options.keep_bytes;
+}
+
+/* The ended job that ended first, if it has to go. */
+static uint64_t
+find_oldest(struct store *s, uint64_t now)
+{
+	sqlite3_stmt *st = sql_get(s, SQL_OLDEST);
+	uint64_t id = 0, ended = 0;
+
+	if (sql_step(s, st)) {
+		id = (uint64_t)sqlite.column_int64(st, 0);
+		ended = (uint64_t)sqlite.column_int64(st, 1);
+	}
+	sql_done(st);
+	bool old = id != 0 && s->options.keep_ns != 0 && ended + s->options.keep_ns < now;
+	return id != 0 && s->error == 0 && (old || is_large(s)) ? id : 0;
+}
+
+int
+sqlite_prune(struct store *s, unsigned most)
+{
+	uint64_t now = clock_wall(), id;
+	int removed = 0;
+
+	if ((s->options.keep_ns == 0 && s->options.keep_bytes == 0) || most == 0)
+		return 0;
+	if (!sqlite_begin(s))
+		return s->error;
+	while ((unsigned)removed < most && (id = find_oldest(s, now)) != 0 && sqlite_remove(s, id))
+		removed++;
+	int r = s->error == 0 ? sqlite_commit(s) : sqlite_rollback(s);
+	if (r == 0)
+		s->pruned += (unsigned)removed;
+	return r < 0 ? r : removed;
+}
+
+static uint64_t
+bytes_of(const struct store *s, const char *name)
+{
+	char path[PATH_MAX + 32];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", s->state_dir, name);
+	return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+int
+sqlite_stats(struct store *s, struct store_stats *ret)
+{
+	s->error = 0;
+	*ret = (struct store_stats){
+		.open = get_one(s, SQL_COUNT_OPEN),
+		.ended = get_one(s, SQL_COUNT_ENDED),
+		.bytes = bytes_of(s, STORE_FILE) + bytes_of(s, STORE_FILE "-wal") +
+			 bytes_of(s, STORE_FILE "-shm") + bytes_of(s, CLAIMS_FILE),
+		.pruned = s->pruned,
+		.max_id = get_one(s, SQL_MAX_ID),
+		.repaired_bytes = s->repaired_bytes,
+	};
+	return s->error;
+}
