@@ -5,6 +5,7 @@
  *   lane.c      which lane; lane_*.c how records and frames travel on each
  *   request.c   the control road: requests, bells, the broker's end
  *   prepare.c   names to indexes (asked once per connection), parameters to msgpack
+ *   policy.c    when and how often a job runs, to msgpack
  *   context.c   where and how commands run: directory, environment, umask
  *   table.c     jobs on their way: tag -> who asked
  *   submit.c    a job into the submit ring
@@ -47,7 +48,9 @@ struct pyprep_prepared {
 	const struct target *target;
 	uint32_t length; /* of `record` */
 	bool no_wait;
-	/* What goes into the ring, but for tag and time: struct submit_body, parameters. */
+	uint32_t policy_offset; /* in `record`: the length of its policies; 0: it has none */
+	/* What goes into the ring, but for tag and time: struct submit_body, with policies their
+	 * length and they themselves, parameters. */
 	_Alignas(RING_ALIGN) unsigned char record[];
 };
 
@@ -206,6 +209,13 @@ void pack_text(msgpack_packer *pk, const char *text);
 /* ---- prepare.c ---- */
 
 void targets_free(struct target *first);
+
+/* ---- policy.c ---- */
+
+/* Check `policy` and append its map to `out`.  `kind`: what a rate without a group counts.
+ * -EINVAL, -ENOMEM. */
+int policy_pack(const struct pyprep_policy *policy, const char *kind, msgpack_sbuffer *out,
+		struct pyprep_problem *why);
 
 /* ---- context.c ---- */
 

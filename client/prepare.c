@@ -256,9 +256,10 @@ pack_params(const struct pyprep_job *job, const struct target *target, msgpack_p
 	return 0;
 }
 
+/* `tail`: what follows the body, with policies of `policy_length` bytes at its beginning. */
 static int
-build(const struct pyprep_job *job, const struct target *target, const msgpack_sbuffer *params,
-      struct pyprep_prepared **ret, struct pyprep_problem *why)
+build(const struct pyprep_job *job, const struct target *target, const msgpack_sbuffer *tail,
+      uint32_t policy_length, struct pyprep_prepared **ret, struct pyprep_problem *why)
 {
 	bool array = job->item_low < job->item_high;
 	struct submit_body body = {
@@ -268,9 +269,10 @@ build(const struct pyprep_job *job, const struct target *target, const msgpack_s
 		.kind = target->kind_index,
 		.pool = target->pool_index,
 		.priority = (int16_t)job->priority,
-		.flags = job->flags & PYPREP_NO_WAIT ? SUBMIT_NO_WAIT : 0,
+		.flags = (uint16_t)((job->flags & PYPREP_NO_WAIT ? SUBMIT_NO_WAIT : 0) |
+				    (policy_length > 0 ? SUBMIT_POLICY : 0)),
 	};
-	size_t length = sizeof(body) + params->size;
+	size_t length = sizeof(body) + tail->size;
 	struct pyprep_prepared *prepared = malloc(sizeof(*prepared) + length);
 	if (prepared == NULL)
 		return problem_memory(why);
@@ -278,7 +280,8 @@ build(const struct pyprep_job *job, const struct target *target, const msgpack_s
 	prepared->length = (uint32_t)length;
 	prepared->no_wait = (job->flags & PYPREP_NO_WAIT) != 0;
 	memcpy(prepared->record, &body, sizeof(body));
-	memcpy(prepared->record + sizeof(body), params->data, params->size);
+	memcpy(prepared->record + sizeof(body), tail->data, tail->size);
+	prepared->policy_offset = policy_length > 0 ? (uint32_t)sizeof(body) : 0;
 	*ret = prepared;
 	return 0;
 }
@@ -296,6 +299,34 @@ check_job(const struct pyprep_job *job, struct pyprep_problem *why)
 	return 0;
 }
 
+/* The tail of a submit: policies, if there are any, with their length before them; parameters. */
+static int
+pack_tail(const struct pyprep *p, const struct pyprep_job *job, const struct target *target,
+	  msgpack_sbuffer *tail, uint32_t *ret_policy_length, struct pyprep_problem *why)
+{
+	msgpack_packer pk;
+	uint32_t length = 0;
+	int r = 0;
+
+	if (job->policy != NULL) {
+		if (msgpack_sbuffer_write(tail, (const char *)&length, sizeof(length)) < 0)
+			return problem_memory(why);
+		r = policy_pack(job->policy, target->kind, tail, why);
+		length = (uint32_t)(tail->size - sizeof(length));
+		memcpy(tail->data, &length, sizeof(length));
+	}
+	msgpack_packer_init(&pk, tail, msgpack_sbuffer_write);
+	if (r == 0)
+		r = pack_params(job, target, &pk, why);
+	if (r == 0 && tail->size > p->payload_max)
+		r = problem_set(why, -EMSGSIZE, "too_large", job_error_exit(ERR_TOO_LARGE),
+				"the parameters take %zu bytes; the daemon takes at most %u per "
+				"job: pass large data in a file and its path as the parameter",
+				tail->size, p->payload_max);
+	*ret_policy_length = length;
+	return r;
+}
+
 /* ---- what the user calls ---- */
 
 int
@@ -303,27 +334,21 @@ pyprep_prepare(struct pyprep *p, const struct pyprep_job *job, struct pyprep_pre
 	       struct pyprep_problem *why)
 {
 	const struct target *target = NULL;
-	msgpack_sbuffer params;
-	msgpack_packer pk;
+	uint32_t policy_length = 0;
+	msgpack_sbuffer tail;
 
 	int r = check_job(job, why);
 	if (r == 0)
 		r = target_get(p, job, &target, why);
 	if (r < 0 || target == NULL)
 		return r;
-	msgpack_sbuffer_init(&params);
-	msgpack_packer_init(&pk, &params, msgpack_sbuffer_write);
-	r = pack_params(job, target, &pk, why);
-	if (r == 0 && params.size > p->payload_max)
-		r = problem_set(why, -EMSGSIZE, "too_large", job_error_exit(ERR_TOO_LARGE),
-				"the parameters take %zu bytes; the daemon takes at most %u per "
-				"job: pass large data in a file and its path as the parameter",
-				params.size, p->payload_max);
+	msgpack_sbuffer_init(&tail);
+	r = pack_tail(p, job, target, &tail, &policy_length, why);
 	if (r == 0 && target->command)
 		r = context_send(p, why);
 	if (r == 0)
-		r = build(job, target, &params, ret, why);
-	msgpack_sbuffer_destroy(&params);
+		r = build(job, target, &tail, policy_length, ret, why);
+	msgpack_sbuffer_destroy(&tail);
 	return r;
 }
 

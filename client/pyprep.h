@@ -76,6 +76,46 @@ PYPREP_API int pyprep_fd(const struct pyprep *p);
  * sleep; 0: sleep on pyprep_fd().  Any other call on the connection undoes it: arm again. */
 PYPREP_API int pyprep_arm(struct pyprep *p);
 
+/* When and how often a job runs.  All zero asks for nothing: 0 and NULL are the defaults. */
+struct pyprep_after {
+	uint64_t id; /* of the job that is waited for */
+	int any;     /* 0: it must succeed; 1: it must end */
+};
+struct pyprep_rate {
+	const char *group; /* "kind:NAME", "key:NAME"; NULL: this job's kind */
+	uint32_t count;    /* starts ... */
+	uint64_t window_ns; /* ... within any time so long */
+};
+struct pyprep_need {
+	const char *name; /* a resource of the daemon's configuration */
+	uint64_t count;
+};
+struct pyprep_policy {
+	unsigned retries;    /* attempts after the first, at most 10000 */
+	const char *backoff; /* "exp": each wait twice the last; "const".  NULL: "exp" */
+	uint64_t backoff_first_ns, backoff_most_ns; /* first and longest wait; 0: 1 s, 5 min */
+	const char *jitter; /* "full": a random part of the wait; "none".  NULL: full with exp */
+	/* Which ends are followed by another attempt: "exit:75", "exit", "signal", "timeout",
+	 * "worker_died", "oom", "error"; NULL at the end.  NULL: all of them. */
+	const char *const *retry_on;
+	uint64_t delay_ns; /* start that much later ... */
+	uint64_t at_ns;    /* ... or not before this time of CLOCK_REALTIME */
+	const struct pyprep_after *after;
+	size_t after_count; /* at most 256 */
+	int hold;           /* wait for `release` */
+	const char *key;    /* at most one job with this key that has not ended */
+	const char *if_exists; /* then: "reject", "return" (the id of that one), "replace" it */
+	uint64_t cache_ns; /* a result of the same kind and parameters will do that is not older */
+	const struct pyprep_rate *rates;
+	size_t rate_count; /* at most 16 */
+	const struct pyprep_need *needs;
+	size_t need_count;         /* at most 16 */
+	uint64_t memory_bytes;     /* it is ended when it takes more */
+	int nice;                  /* 0 .. 19 */
+	const char *const *labels; /* "name=value", at most 16, NULL at the end */
+	unsigned crash_limit;      /* workers it may kill before it is put aside; 0: 3 */
+};
+
 struct pyprep_job {
 	const char *kind;
 	const char *pool; /* NULL: the first pool that runs such kinds */
@@ -85,6 +125,7 @@ struct pyprep_job {
 	uint64_t timeout_ns; /* of the run; 0: none */
 	int64_t item_low, item_high; /* array job over low .. high-1 when low < high */
 	unsigned flags; /* PYPREP_NO_WAIT */
+	const struct pyprep_policy *policy; /* NULL: once, at once */
 };
 #define PYPREP_NO_WAIT 1u /* no room in the daemon: refuse (queue_full), do not wait */
 

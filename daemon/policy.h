@@ -33,15 +33,7 @@
 #include <stdint.h>
 
 #include "daemon/store.h"
-
-#define POLICY_BYTES_MAX   8192u /* of the map */
-#define POLICY_PARENTS     256u
-#define POLICY_LIST_MAX    16u /* rates, needs, labels, exit statuses */
-#define POLICY_NAME_MAX    63u
-#define POLICY_TEXT_MAX    127u
-#define POLICY_RETRIES_MAX 10000u
-#define POLICY_CRASHES     3u                                 /* the default of crash_limit */
-#define POLICY_WAIT_MAX    (UINT64_C(3660) * 86400000000000u) /* ten years in ns */
+#include "ipc/policy.h"
 
 enum policy_after { AFTER_OK, AFTER_ANY };
 enum policy_exists { EXISTS_REJECT, EXISTS_RETURN, EXISTS_REPLACE };

@@ -8,7 +8,6 @@
 
 #include "daemon/policy_reading.h"
 #include "daemon/policy_words.h"
-#include "ipc/clock.h"
 
 const char *const backoff_words[] = { "const", "exp" };
 const char *const jitter_words[] = { "none", "full" };
@@ -16,11 +15,7 @@ const char *const after_words[] = { "ok", "any" };
 const char *const exists_words[] = { "reject", "return", "replace" };
 const char *const retry_words[] = { "exit", "signal", "timeout", "worker_died", "oom", "error" };
 
-#define COUNT_MAX   INT64_C(1000000000) /* of a rate, of a need */
-#define MEMORY_MIN  (INT64_C(1) << 20)
-#define MEMORY_MAX  (INT64_C(1) << 46)
-#define NICE_MAX    19
-#define CRASHES_MAX 1000
+_Static_assert(POLICY_KEY_MAX == STORE_KEY_MAX, "a key is kept as it was given");
 
 /* ---- attempts ---- */
 
@@ -200,7 +195,7 @@ read_held(struct reading *r, const struct value *v)
 static enum job_error
 read_key(struct reading *r, const struct value *v)
 {
-	return policy_take_text(r, v, 1, STORE_KEY_MAX, &r->key);
+	return policy_take_text(r, v, 1, POLICY_KEY_MAX, &r->key);
 }
 
 static enum job_error
@@ -258,9 +253,9 @@ read_rate(struct reading *r, const struct value *v)
 					      "\"%.*s\"",
 					      (int)group.length, group.at);
 		if (error == ERR_NONE)
-			error = policy_next_int(r, 1, COUNT_MAX, &count);
+			error = policy_next_int(r, 1, POLICY_COUNT_MAX, &count);
 		if (error == ERR_NONE)
-			error = policy_next_int(r, (int64_t)NS_PER_MS, POLICY_WAIT_MAX, &window_ns);
+			error = policy_next_int(r, POLICY_WINDOW_MIN, POLICY_WAIT_MAX, &window_ns);
 		if (error != ERR_NONE)
 			break;
 		*rate = (struct policy_rate){ .count = (uint32_t)count,
@@ -287,7 +282,7 @@ read_need(struct reading *r, const struct value *v)
 			if (piece_is(name, r->needs[j].name))
 				error = policy_refuse_twice(r, name);
 		if (error == ERR_NONE)
-			error = policy_next_int(r, 1, COUNT_MAX, &count);
+			error = policy_next_int(r, 1, POLICY_COUNT_MAX, &count);
 		if (error != ERR_NONE)
 			break;
 		*need = (struct policy_need){ .count = (uint64_t)count };
@@ -301,7 +296,7 @@ static enum job_error
 read_memory(struct reading *r, const struct value *v)
 {
 	int64_t bytes = 0;
-	enum job_error error = policy_take_int(r, v, MEMORY_MIN, MEMORY_MAX, &bytes);
+	enum job_error error = policy_take_int(r, v, POLICY_MEMORY_MIN, POLICY_MEMORY_MAX, &bytes);
 
 	r->p.memory_bytes = (uint64_t)bytes;
 	return error;
@@ -311,7 +306,7 @@ static enum job_error
 read_nice(struct reading *r, const struct value *v)
 {
 	int64_t n = 0;
-	enum job_error error = policy_take_int(r, v, 0, NICE_MAX, &n);
+	enum job_error error = policy_take_int(r, v, 0, POLICY_NICE_MAX, &n);
 
 	r->p.nice = (int)n;
 	return error;
@@ -346,7 +341,7 @@ static enum job_error
 read_crash_limit(struct reading *r, const struct value *v)
 {
 	int64_t n = 0;
-	enum job_error error = policy_take_int(r, v, 1, CRASHES_MAX, &n);
+	enum job_error error = policy_take_int(r, v, 1, POLICY_CRASHES_MAX, &n);
 
 	r->p.crash_limit = (uint32_t)n;
 	return error;

@@ -10,10 +10,6 @@
 
 #include "daemon/config.h"
 #include "daemon/policy_reading.h"
-#include "ipc/clock.h"
-
-#define BACKOFF_FIRST_NS NS_PER_S
-#define BACKOFF_MOST_NS  (300 * NS_PER_S)
 
 static enum job_error
 refuse_name(struct reading *r, const struct value *name)
@@ -168,8 +164,8 @@ policy_read(const void *map, uint32_t length, uint64_t now_wall_ns, struct polic
 	r.p = (struct policy){
 		.retry_on = POLICY_RETRY_ALL,
 		.backoff = BACKOFF_EXP,
-		.backoff_first_ns = BACKOFF_FIRST_NS,
-		.backoff_most_ns = BACKOFF_MOST_NS,
+		.backoff_first_ns = POLICY_FIRST_NS,
+		.backoff_most_ns = POLICY_MOST_NS,
 		.crash_limit = POLICY_CRASHES,
 	};
 	if (length > POLICY_BYTES_MAX)

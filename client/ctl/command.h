@@ -36,6 +36,14 @@ enum option_type {
 	OPTION_CHOICE,   /* into: const char *; `value` lists the choices: "auto|always|never" */
 	OPTION_INT,      /* into: int64_t; low .. high */
 	OPTION_DURATION, /* into: uint64_t, ns; "1.5", "500ms", "2s", "1m" */
+	OPTION_SIZE,     /* into: uint64_t, bytes; "512M", "1G" */
+	OPTION_LIST,     /* into: struct option_list: may be given again, each adds one */
+};
+
+/* The values of an option that may be given more than once, in order. */
+struct option_list {
+	const char **value;
+	unsigned count;
 };
 
 struct option_row {

@@ -78,6 +78,11 @@ jobspec_make(const struct words *words, const struct job_options *options, struc
 	if (status != 0)
 		return status;
 	*ret = (struct jobspec){ 0 };
+	status = policy_options_read(&options->policy, &ret->policy);
+	if (status != 0) {
+		policy_spec_free(&ret->policy);
+		return status;
+	}
 	ret->params = ctl_alloc((size_t)words->count + 1, sizeof *ret->params);
 	for (int i = 1; i < words->count; i++)
 		ret->params[i - 1] = words->word[i];
@@ -91,6 +96,7 @@ jobspec_make(const struct words *words, const struct job_options *options, struc
 		.priority = (int)options->priority,
 		.timeout_ns = options->timeout_ns,
 		.flags = options->no_wait ? PYPREP_NO_WAIT : 0,
+		.policy = ret->policy.given ? &ret->policy.policy : NULL,
 	};
 	if (words->rest_count > 0)
 		set_command(words, options, ret);
@@ -100,6 +106,7 @@ jobspec_make(const struct words *words, const struct job_options *options, struc
 void
 jobspec_free(struct jobspec *spec)
 {
+	policy_spec_free(&spec->policy);
 	free(spec->params);
 	free(spec->shell_line);
 }

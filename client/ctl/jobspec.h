@@ -3,6 +3,7 @@
 #define PYPREP_CTL_JOBSPEC_H
 
 #include "client/ctl/command.h"
+#include "client/ctl/policy_options.h"
 
 struct job_options {
 	const char *pool;
@@ -10,6 +11,7 @@ struct job_options {
 	int64_t priority;
 	bool no_wait;
 	bool shell;
+	struct policy_options policy;
 };
 
 /* Rows of an options' table that fill `o`, a struct job_options. */
@@ -35,14 +37,15 @@ struct job_options {
 		  "when the daemon is full, be refused (status 75) instead of waiting",        \
 		  0,                                                                           \
 		  0 },                                                                         \
-	{                                                                                      \
-		"shell", 0, OPTION_FLAG, &(o).shell, NULL,                                     \
-			"exec: hand the words after -- to /bin/sh -c", 0, 0                    \
-	}
+		{ "shell",    0,    OPTION_FLAG,                                               \
+		  &(o).shell, NULL, "exec: hand the words after -- to /bin/sh -c",             \
+		  0,          0 },                                                             \
+		POLICY_OPTION_ROWS((o).policy), POLICY_OPTION_ROWS_SINGLE((o).policy)
 
 /* A job and what it points to.  The strings are the command line's. */
 struct jobspec {
 	struct pyprep_job job;
+	struct policy_spec policy;
 	const char **params;
 	const char *shell_argv[4];
 	char *shell_line;

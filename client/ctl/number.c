@@ -73,6 +73,25 @@ number_duration(const char *text, uint64_t *ret_ns)
 }
 
 int
+number_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMGT";
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+	const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	if (errno != 0 || (*end != '\0' && (!unit || end[1] != '\0')) ||
+	    value > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret_bytes = (uint64_t)value << shift;
+	return 0;
+}
+
+int
 number_range(const char *text, int64_t *ret_low, int64_t *ret_high)
 {
 	char low_text[32];

@@ -11,6 +11,9 @@ int number_u64(const char *text, uint64_t *ret); /* a job's id: 1 and up */
 /* Seconds, or with a unit: ns us ms s m h.  In ns; at most 365 days. */
 int number_duration(const char *text, uint64_t *ret_ns);
 
+/* Bytes, or with a unit: K M G T, of 1024. */
+int number_size(const char *text, uint64_t *ret_bytes);
+
 /* "LO..HI", HI not included, LO < HI. */
 int number_range(const char *text, int64_t *ret_low, int64_t *ret_high);
 

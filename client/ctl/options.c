@@ -99,6 +99,14 @@ set_choice(const struct option_row *row, const char *value)
 	return 0;
 }
 
+static int
+add_to_list(struct option_list *list, const char *value)
+{
+	list->value = ctl_realloc(list->value, (list->count + 1) * sizeof *list->value);
+	list->value[list->count++] = value;
+	return 0;
+}
+
 /* Store one option's value. */
 static int
 set_option(const struct option_row *row, const char *value)
@@ -125,6 +133,14 @@ set_option(const struct option_row *row, const char *value)
 		return ctl_fail(EXIT_USAGE, "usage",
 				"--%s wants a time such as 1.5, 500ms, 2s or 1m, not '%s'",
 				row->name, value);
+	case OPTION_SIZE:
+		if (number_size(value, row->into) == 0)
+			return 0;
+		return ctl_fail(EXIT_USAGE, "usage",
+				"--%s wants a size such as 65536, 64K, 512M or 2G, not '%s'",
+				row->name, value);
+	case OPTION_LIST:
+		return add_to_list(row->into, value);
 	}
 	return 0;
 }
