@@ -296,6 +296,10 @@ check_job(const struct pyprep_job *job, struct pyprep_problem *why)
 		return problem_set(why, -EINVAL, "out_of_range", job_error_exit(ERR_OUT_OF_RANGE),
 				   "priority %d is out of range; give -%d to %d, higher runs first",
 				   job->priority, PRIORITY_MAX, PRIORITY_MAX);
+	if (job->policy != NULL && job->policy->retries > 0 && job->item_low < job->item_high)
+		return problem_set(why, -EINVAL, "bad_request", job_error_exit(ERR_BAD_REQUEST),
+				   "an array job is not tried again: submit its items as jobs of "
+				   "their own, or leave the retries out");
 	return 0;
 }
 

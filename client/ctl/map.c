@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client/ctl/number.h"
+#include "client/ctl/policy_options.h"
 #include "client/ctl/reply.h"
 #include "client/ctl/report.h"
 #include "client/ctl/units.h"
@@ -15,6 +16,7 @@ static struct {
 	const char *pool, *param, *output;
 	uint64_t timeout_ns;
 	bool each;
+	struct policy_options policy;
 } arg;
 
 static const struct option_row options[] = {
@@ -27,6 +29,7 @@ static const struct option_row options[] = {
 	  "write all results, one a line; -: stdout", 0, 0 },
 	{ "each", 0, OPTION_FLAG, &arg.each, NULL,
 	  "one job per item, also where one array job would do", 0, 0 },
+	POLICY_OPTION_ROWS(arg.policy),
 	OPTION_ROW_JSON,
 	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "no summary", 0, 0 },
 	OPTION_ROW_END,
@@ -209,8 +212,14 @@ map_with(struct pyprep *p, struct map *map)
 	if (status != 0)
 		return status;
 	if (form.array && map->range && !arg.each && !arg.param &&
-	    (form.pieces || map->param_count == 0))
+	    (form.pieces || map->param_count == 0)) {
+		if (arg.policy.retries > 0)
+			return ctl_fail(EXIT_USAGE, "usage",
+					"%s runs this range as one array job, which is not tried "
+					"again: add --each, and each item is a job with --retries",
+					map->kind);
 		return map_array(p, map);
+	}
 	status = find_param(p, map);
 	return status != 0 ? status : map_each(p, map);
 }
@@ -218,19 +227,23 @@ map_with(struct pyprep *p, struct map *map)
 static int
 map_run(const struct words *words)
 {
+	struct policy_spec policy = { 0 };
 	struct map map = { 0 };
-	struct pyprep *p;
+	struct pyprep *p = NULL;
 
 	int status = read_words(words, &map);
-	if (status != 0)
-		return status;
-	status = ctl_connect(&p);
-	if (status != 0)
-		return status;
-	status = open_output(&map);
+	if (status == 0)
+		status = policy_options_read(&arg.policy, &policy);
+	if (policy.given)
+		map.policy = &policy.policy;
+	if (status == 0)
+		status = ctl_connect(&p);
+	if (status == 0)
+		status = open_output(&map);
 	if (status == 0)
 		status = close_output(&map, map_with(p, &map));
 	pyprep_close(p);
+	policy_spec_free(&policy);
 	return status;
 }
 

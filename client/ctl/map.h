@@ -14,7 +14,8 @@ struct map {
 	int64_t low, high;
 	const char *pool;
 	uint64_t timeout_ns;
-	char **params; /* further "name=value" words */
+	const struct pyprep_policy *policy; /* of each job; NULL: none */
+	char **params;                      /* further "name=value" words */
 	int param_count;
 	char **argv; /* exec: the command each item is appended to */
 	int argv_count;

@@ -165,6 +165,7 @@ map_array(struct pyprep *p, const struct map *map)
 		.pool = map->pool,
 		.params = params,
 		.timeout_ns = map->timeout_ns,
+		.policy = map->policy,
 		.item_low = map->low,
 		.item_high = map->high,
 	};

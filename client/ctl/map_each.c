@@ -204,6 +204,7 @@ submit_item(struct attached *a, const char *text)
 		.params = params,
 		.argv = argv,
 		.timeout_ns = m->map->timeout_ns,
+		.policy = m->map->policy,
 	};
 	int r;
 

@@ -9,6 +9,7 @@
 #include "client/ctl/report.h"
 #include "client/ctl/units.h"
 #include "ipc/clock.h"
+#include "ipc/policy.h"
 
 static int
 usage(const char *message)
@@ -336,6 +337,9 @@ read_needed(const struct policy_options *o, struct policy_spec *spec)
 	if (o->if_exists && !o->key)
 		return usage("--if-exists says what happens when the key is there: give --key K, "
 			     "too");
+	if (o->memory_bytes != 0 &&
+	    (o->memory_bytes < POLICY_MEMORY_MIN || o->memory_bytes > POLICY_MEMORY_MAX))
+		return usage("--memory-limit wants 1M to 64T");
 	p->key = o->key;
 	p->if_exists = o->if_exists;
 	p->cache_ns = o->cache_ns;
