@@ -165,6 +165,27 @@ items_event(struct pyprep *p, const struct event_record *record, struct pyprep_e
 	return 1;
 }
 
+static int
+accepted_event(struct pyprep *p, const struct event_record *record, struct pyprep_event *ret)
+{
+	const struct accepted_body *body = record->body;
+
+	if (record->length < sizeof(*body))
+		return -EPROTO;
+	struct entry *entry = table_find(&p->table, body->tag);
+	if (entry == NULL)
+		return 0;
+	*ret = (struct pyprep_event){
+		.type = PYPREP_ACCEPTED,
+		.tag = body->tag,
+		.user = entry->user,
+		.id = body->id,
+		.known = (body->flags & ACCEPTED_KNOWN) != 0,
+	};
+	table_release(&p->table, entry);
+	return 1;
+}
+
 /* 1: *ret is set; 0: of a job that is not ours any more; -EPROTO. */
 static int
 to_event(struct pyprep *p, const struct event_record *record, struct pyprep_event *ret)
@@ -174,6 +195,8 @@ to_event(struct pyprep *p, const struct event_record *record, struct pyprep_even
 		return receipt_event(p, record, ret);
 	case MSG_OUTPUT:
 		return output_event(p, record, ret);
+	case MSG_ACCEPTED:
+		return accepted_event(p, record, ret);
 	case MSG_ITEMS:
 		return items_event(p, record, ret);
 	default:

@@ -48,9 +48,10 @@ struct pyprep_prepared {
 	const struct target *target;
 	uint32_t length; /* of `record` */
 	bool no_wait;
+	bool detach; /* a token stands right behind the body */
 	uint32_t policy_offset; /* in `record`: the length of its policies; 0: it has none */
-	/* What goes into the ring, but for tag and time: struct submit_body, with policies their
-	 * length and they themselves, parameters. */
+	/* What goes into the ring, but for tag and time: struct submit_body, a detached job's token,
+	 * with policies their length and they themselves, parameters. */
 	_Alignas(RING_ALIGN) unsigned char record[];
 };
 
@@ -74,7 +75,7 @@ struct table {
 
 /* A record on its way to the caller, wherever it lies. */
 struct event_record {
-	unsigned type; /* MSG_RECEIPT, MSG_OUTPUT, MSG_ITEMS */
+	unsigned type; /* MSG_RECEIPT, MSG_OUTPUT, MSG_ITEMS, MSG_ACCEPTED */
 	uint32_t length;
 	const void *body;     /* aligned to RING_ALIGN */
 	uint64_t returned_ns; /* when the client had it */
@@ -130,6 +131,7 @@ struct pyprep {
 	bool context_sent;
 	uint32_t payload_max;
 	uint32_t number; /* of the last request */
+	uint64_t token_count; /* detached jobs submitted: makes their tokens differ */
 	struct target *targets;
 	void *base; /* shm: the lane's segment */
 	size_t base_size;

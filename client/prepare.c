@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "client/internal.h"
@@ -92,8 +93,7 @@ read_target(void *context, const void *bytes, size_t length)
 		t->paths = read_paths(map_get(map, "paths"));
 		if (read_index(map_get(map, "kind"), &t->kind_index) &&
 		    read_index(map_get(map, "pool"), &t->pool_index) && class != NULL &&
-		    t->kind != NULL && t->pool != NULL && t->executor != NULL &&
-		    t->paths != NULL) {
+		    t->kind != NULL && t->pool != NULL && t->executor != NULL && t->paths != NULL) {
 			t->command = strcmp(class, "command") == 0;
 			r = 0;
 		}
@@ -269,10 +269,17 @@ build(const struct pyprep_job *job, const struct target *target, const msgpack_s
 		.kind = target->kind_index,
 		.pool = target->pool_index,
 		.priority = (int16_t)job->priority,
-		.flags = (uint16_t)((job->flags & PYPREP_NO_WAIT ? SUBMIT_NO_WAIT : 0) |
-				    (policy_length > 0 ? SUBMIT_POLICY : 0)),
 	};
-	size_t length = sizeof(body) + tail->size;
+	bool detach = (job->flags & PYPREP_DETACH) != 0;
+	size_t token = detach ? SUBMIT_TOKEN : 0;
+	size_t length = sizeof(body) + token + tail->size;
+
+	if (job->flags & PYPREP_NO_WAIT)
+		body.flags |= SUBMIT_NO_WAIT;
+	if (detach)
+		body.flags |= SUBMIT_DETACH;
+	if (policy_length > 0)
+		body.flags |= SUBMIT_POLICY;
 	struct pyprep_prepared *prepared = malloc(sizeof(*prepared) + length);
 	if (prepared == NULL)
 		return problem_memory(why);
@@ -280,8 +287,14 @@ build(const struct pyprep_job *job, const struct target *target, const msgpack_s
 	prepared->length = (uint32_t)length;
 	prepared->no_wait = (job->flags & PYPREP_NO_WAIT) != 0;
 	memcpy(prepared->record, &body, sizeof(body));
-	memcpy(prepared->record + sizeof(body), tail->data, tail->size);
-	prepared->policy_offset = policy_length > 0 ? (uint32_t)sizeof(body) : 0;
+	prepared->detach = detach;
+	prepared->policy_offset = policy_length > 0 ? (uint32_t)(sizeof(body) + token) : 0;
+	if (detach && getrandom(prepared->record + sizeof(body), token, 0) != (ssize_t)token) {
+		free(prepared);
+		return problem_set(why, -EIO, "internal", job_error_exit(ERR_INTERNAL),
+				   "no random bytes for the job's token");
+	}
+	memcpy(prepared->record + sizeof(body) + token, tail->data, tail->size);
 	*ret = prepared;
 	return 0;
 }

@@ -124,10 +124,15 @@ struct pyprep_job {
 	int priority; /* -100 .. 100, higher first */
 	uint64_t timeout_ns; /* of the run; 0: none */
 	int64_t item_low, item_high; /* array job over low .. high-1 when low < high */
-	unsigned flags; /* PYPREP_NO_WAIT */
+	unsigned flags; /* PYPREP_NO_WAIT, PYPREP_DETACH */
 	const struct pyprep_policy *policy; /* NULL: once, at once */
 };
 #define PYPREP_NO_WAIT 1u /* no room in the daemon: refuse (queue_full), do not wait */
+/* The job lives in the daemon's store: it ends though this connection, the daemon or the machine go
+ * down meanwhile.  Its one event is PYPREP_ACCEPTED, when that is so; or a receipt that says
+ * "refused", or "broker_lost": then nobody knows, and it is submitted again with the same token. */
+#define PYPREP_DETACH 2u
+#define PYPREP_TOKEN  16
 
 /* Resolve names with the daemon (one round trip) and pack the parameters, for submitting
  * many times.  The caller owns *ret; end it with pyprep_prepared_free() before the
@@ -144,6 +149,13 @@ PYPREP_API const char *pyprep_prepared_executor(const struct pyprep_prepared *pr
  * -EAGAIN with PYPREP_NO_WAIT: the ring is full.  -EMSGSIZE: parameters too long. */
 PYPREP_API int pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared,
 				      void *user, uint64_t *ret_tag);
+
+/* The same for a PYPREP_DETACH one with a token of your own: 16 bytes that no other job has.  As
+ * often as the same token is submitted, by whomever and whenever, it is one job.
+ * pyprep_submit_prepared() makes one up.  -EINVAL: it is not PYPREP_DETACH. */
+PYPREP_API int pyprep_submit_token(struct pyprep *p, const struct pyprep_prepared *prepared,
+				   const unsigned char token[PYPREP_TOKEN], void *user,
+				   uint64_t *ret_tag);
 
 /* pyprep_prepare, submit and free in one. */
 PYPREP_API int pyprep_submit(struct pyprep *p, const struct pyprep_job *job, void *user,
@@ -186,6 +198,7 @@ enum pyprep_event_type {
 	PYPREP_RECEIPT = 1, /* the job has ended */
 	PYPREP_OUTPUT, /* a command wrote to stdout (stream 1) or stderr (2) */
 	PYPREP_ITEMS, /* results of an array job: items first .. first+count-1 */
+	PYPREP_ACCEPTED, /* a detached job is durable; nothing more comes of it here */
 };
 
 struct pyprep_event {
@@ -198,6 +211,8 @@ struct pyprep_event {
 	size_t length; /* in bytes */
 	int64_t first;
 	uint32_t count;
+	uint64_t id; /* PYPREP_ACCEPTED */
+	int known; /* PYPREP_ACCEPTED: it was there before, by its token or its key */
 };
 
 /* The next event.  1: *ret is set; 0: none within `timeout_ms` (-1: for ever), or nothing

@@ -75,9 +75,10 @@ submits_settle(struct pyprep *p)
 	}
 }
 
-int
-pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared, void *user,
-		       uint64_t *ret_tag)
+/* `token` NULL: none is needed. */
+static int
+submit(struct pyprep *p, const struct pyprep_prepared *prepared, const unsigned char *token,
+       void *user, uint64_t *ret_tag)
 {
 	uint64_t now = clock_now();
 
@@ -94,6 +95,8 @@ pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared,
 	}
 	memcpy(place, prepared->record, prepared->length);
 	struct submit_body *body = (struct submit_body *)place;
+	if (token != NULL)
+		memcpy(body + 1, token, SUBMIT_TOKEN);
 	body->submitted_ns = now;
 	body->tag = table_use(&p->table, entry, prepared->target, user, now);
 	if (ret_tag != NULL)
@@ -102,6 +105,29 @@ pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared,
 	if (r < 0)
 		table_release(&p->table, entry);
 	return r;
+}
+
+int
+pyprep_submit_token(struct pyprep *p, const struct pyprep_prepared *prepared,
+		    const unsigned char token[PYPREP_TOKEN], void *user, uint64_t *ret_tag)
+{
+	return prepared->detach ? submit(p, prepared, token, user, ret_tag) : -EINVAL;
+}
+
+int
+pyprep_submit_prepared(struct pyprep *p, const struct pyprep_prepared *prepared, void *user,
+		       uint64_t *ret_tag)
+{
+	unsigned char token[SUBMIT_TOKEN];
+
+	if (!prepared->detach)
+		return submit(p, prepared, NULL, user, ret_tag);
+	/* Random once, and a number from there on. */
+	uint64_t number = ++p->token_count;
+	memcpy(token, prepared->record + sizeof(struct submit_body), sizeof(token));
+	for (unsigned i = 0; i < sizeof(number); i++)
+		token[SUBMIT_TOKEN - 1 - i] ^= (unsigned char)(number >> 8 * i);
+	return submit(p, prepared, token, user, ret_tag);
 }
 
 static int

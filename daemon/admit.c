@@ -6,13 +6,54 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/broker.h"
+#include "daemon/context.h"
+#include "daemon/durable.h"
 #include "daemon/gate.h"
+#include "daemon/policy.h"
 #include "ipc/clock.h"
 
+/* What follows a submit's body.  The parameters are the rest. */
+struct tail {
+	const unsigned char *token; /* NULL: attached */
+	struct bytes policy;        /* empty: none */
+	struct bytes params;
+};
+
 #define PIECES_MAX (INT64_C(1) << 40) /* items of a range() */
+
+/* -EPROTO when it is not what the flags say. */
+static int
+split_tail(const struct submit_body *s, const unsigned char *at, uint32_t length, struct tail *ret)
+{
+	uint32_t policy;
+
+	*ret = (struct tail){ 0 };
+	if (s->flags & SUBMIT_DETACH) {
+		if (length < SUBMIT_TOKEN)
+			return -EPROTO;
+		ret->token = at;
+		at += SUBMIT_TOKEN;
+		length -= SUBMIT_TOKEN;
+	}
+	if (s->flags & SUBMIT_POLICY) {
+		if (length < sizeof(policy))
+			return -EPROTO;
+		memcpy(&policy, at, sizeof(policy));
+		at += sizeof(policy);
+		length -= (uint32_t)sizeof(policy);
+		if (policy > length)
+			return -EPROTO;
+		ret->policy = (struct bytes){ at, policy };
+		at += policy;
+		length -= policy;
+	}
+	ret->params = (struct bytes){ at, length };
+	return 0;
+}
 
 static enum job_error
 check_items(const struct kind *k, const struct submit_body *s, char *why, size_t size)
@@ -86,6 +127,25 @@ check_fields(const struct broker *b, const struct client *c, const struct submit
 	return ERR_NONE;
 }
 
+/* What only detached jobs have to be asked. */
+static enum job_error
+check_detached(const struct broker *b, const struct submit_body *s, char *why, size_t size)
+{
+	enum job_error error;
+
+	if (s->item_low != s->item_high) {
+		snprintf(why, size, "array jobs cannot be detached; submit without --detach");
+		return ERR_BAD_REQUEST;
+	}
+	if (durable_ready(b, &error))
+		return ERR_NONE;
+	snprintf(why, size,
+		 "the store cannot be written (%s): detached jobs are not taken now; try again "
+		 "later, or submit attached (without --detach)",
+		 durable_trouble(b));
+	return error;
+}
+
 /* An array job over item() brings no value for its items; the parameters are checked with one
  * of them.  One over range() brings its arguments. */
 static enum job_error
@@ -114,7 +174,9 @@ static enum job_error
 check_length(const struct broker *b, const struct client *c, const struct submit_body *s, char *why,
 	     size_t size)
 {
-	uint32_t context_length = kinds[s->kind]->class == KIND_COMMAND ? c->context_length : 0;
+	uint32_t context_length = kinds[s->kind]->class == KIND_COMMAND && c->context != NULL
+					  ? c->context->length
+					  : 0;
 	uint32_t most = LINK_BODY_MAX - (uint32_t)sizeof(struct run_body);
 
 	if (b->args.length + context_length <= most)
@@ -137,21 +199,31 @@ link_to_client(struct broker *b, struct client *c, struct job *job, uint32_t ind
 	c->jobs++;
 }
 
-static int
-add_job(struct broker *b, struct client *c, const struct submit_body *s)
+/* A detached job's, or one with policies'; NULL: no memory. */
+static struct job_more *
+more_of(const struct broker *b, const struct client *c, const struct submit_body *s,
+	struct policy *policy)
 {
-	struct array_job *array = NULL;
+	struct job_more *more = calloc(1, sizeof(*more));
 
-	if (s->item_low != s->item_high && (array = array_new(s->item_low, s->item_high)) == NULL)
-		return -ENOMEM;
-	uint64_t id = atomic_fetch_add_explicit(&b->board->next_id, 1, memory_order_relaxed);
-	uint32_t index = jobs_add(&b->jobs, id, b->args.bytes, b->args.length);
-	if (index == JOB_NONE) {
-		array_free(array);
-		return -ENOMEM;
-	}
-	struct job *job = job_at(&b->jobs, index);
+	if (more == NULL)
+		return NULL;
+	more->policy = policy;
+	if (policy != NULL && policy->at_ns > b->now_ns + b->wall_offset_ns)
+		more->wake_ns = policy->at_ns - b->wall_offset_ns;
+	if (policy != NULL && policy->held)
+		more->flags |= STORE_JOB_HELD;
+	if ((s->flags & SUBMIT_DETACH) && kinds[s->kind]->class == KIND_COMMAND &&
+	    c->context != NULL)
+		more->context = shared_context_use(c->context);
+	return more;
+}
+
+static void
+fill_job(struct broker *b, const struct client *c, const struct submit_body *s, struct job *job)
+{
 	uint64_t now_ns = broker_now(b, s->submitted_ns);
+
 	job->tag = s->tag;
 	job->received_ns = now_ns;
 	/* The client's clock is the machine's; one that claims the future is cut. */
@@ -162,11 +234,86 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s)
 	job->priority = (int8_t)s->priority;
 	job->uid = c->who.uid;
 	job->gid = c->who.gid;
+	job->flags = c->commands_only ? JOB_DROP : 0;
+}
+
+/* Into the table; not queued yet.  `policy` is the job's, or freed when there is none. */
+static enum job_error
+make_job(struct broker *b, struct client *c, const struct submit_body *s, struct policy *policy,
+	 uint32_t *ret, char *why, size_t size)
+{
+	struct array_job *array = NULL;
+	struct job_more *more = NULL;
+	uint32_t index = JOB_NONE;
+
+	bool has_more = policy != NULL || (s->flags & SUBMIT_DETACH);
+	if ((!has_more || (more = more_of(b, c, s, policy)) != NULL) &&
+	    (s->item_low == s->item_high ||
+	     (array = array_new(s->item_low, s->item_high)) != NULL)) {
+		uint64_t id =
+			atomic_fetch_add_explicit(&b->board->next_id, 1, memory_order_relaxed);
+		index = jobs_add(&b->jobs, id, b->args.bytes, b->args.length);
+	}
+	if (index == JOB_NONE) {
+		if (more == NULL)
+			policy_free(policy);
+		job_more_free(more);
+		array_free(array);
+		snprintf(why, size, "the daemon is out of memory");
+		return ERR_QUEUE_FULL;
+	}
+	struct job *job = job_at(&b->jobs, index);
+	fill_job(b, c, s, job);
 	job->array = array;
-	link_to_client(b, c, job, index);
+	job->more = more;
+	enum job_error error = more != NULL ? gate_bind(b, index, false, why, size) : ERR_NONE;
+	if (error != ERR_NONE)
+		jobs_remove(&b->jobs, index);
+	*ret = index;
+	return error;
+}
+
+static enum job_error
+add_job(struct broker *b, struct client *c, const struct submit_body *s, const struct tail *tail,
+	struct policy *policy, char *why, size_t size)
+{
+	uint32_t index;
+
+	enum job_error error = make_job(b, c, s, policy, &index, why, size);
+	if (error != ERR_NONE)
+		return error;
+	struct job *job = job_at(&b->jobs, index);
 	job_enter(b, job);
-	gate_enter(b, index);
-	return 0;
+	if (tail->token == NULL) {
+		link_to_client(b, c, job, index);
+		gate_enter(b, index);
+		return ERR_NONE;
+	}
+	job->client = JOB_NONE;
+	job->flags |= JOB_DETACHED | JOB_NO_CLIENT;
+	gate_park(b, index, WAIT_STORE);
+	if (durable_add(b, c, index, tail->token, &tail->params) == 0)
+		return ERR_NONE;
+	job_drop(b, index);
+	snprintf(why, size, "the daemon is out of memory");
+	return ERR_QUEUE_FULL;
+}
+
+/* ERR_NONE: *ret is read, NULL when there is none. */
+static enum job_error
+read_policy(const struct broker *b, const struct tail *tail, struct policy **ret, char *why,
+	    size_t size)
+{
+	*ret = NULL;
+	if (tail->policy.length == 0)
+		return ERR_NONE;
+	enum job_error error = policy_read(tail->policy.at, (uint32_t)tail->policy.length,
+					   b->now_ns + b->wall_offset_ns, ret, why, size);
+	if (error == ERR_NONE && policy_is_plain(*ret)) {
+		policy_free(*ret);
+		*ret = NULL;
+	}
+	return error;
 }
 
 int
@@ -174,32 +321,39 @@ admit_record(struct broker *b, struct client *c, unsigned type, const unsigned c
 	     uint32_t length)
 {
 	struct submit_body submit;
+	struct policy *policy = NULL;
+	struct tail tail;
 	char why[400];
 
 	if (type != MSG_SUBMIT || !message_fits(type, length))
 		return -EPROTO;
 	memcpy(&submit, body, sizeof(submit));
-	const unsigned char *tail = body + sizeof(submit);
-	uint32_t tail_length = length - (uint32_t)sizeof(submit);
+	if (split_tail(&submit, body + sizeof(submit), length - (uint32_t)sizeof(submit), &tail) <
+	    0)
+		return -EPROTO;
 
-	enum job_error error = check_fields(b, c, &submit, tail_length, why, sizeof(why));
+	enum job_error error =
+		check_fields(b, c, &submit, (uint32_t)tail.params.length, why, sizeof(why));
+	if (error == ERR_NONE && tail.token != NULL)
+		error = check_detached(b, &submit, why, sizeof(why));
 	if (error == ERR_NONE)
-		error = pack_args(b, &submit, tail, tail_length, why, sizeof(why));
+		error = pack_args(b, &submit, tail.params.at, (uint32_t)tail.params.length, why,
+				  sizeof(why));
 	if (error == ERR_NONE)
 		error = check_length(b, c, &submit, why, sizeof(why));
-	if (error != ERR_NONE) {
-		refuse_submit(b, c, &submit, error, why);
-		return 0;
-	}
-	if (!jobs_have_room(&b->jobs, b->args.length) || c->jobs >= b->config->max_client_jobs) {
+	if (error == ERR_NONE &&
+	    (!jobs_have_room(&b->jobs, b->args.length) || c->jobs >= b->config->max_client_jobs)) {
 		if (!(submit.flags & SUBMIT_NO_WAIT))
 			return -EAGAIN;
 		snprintf(why, sizeof(why), "the table is full: %llu jobs, %llu of this client",
 			 (unsigned long long)b->jobs.count, (unsigned long long)c->jobs);
-		refuse_submit(b, c, &submit, ERR_QUEUE_FULL, why);
-		return 0;
+		error = ERR_QUEUE_FULL;
 	}
-	if (add_job(b, c, &submit) < 0)
-		refuse_submit(b, c, &submit, ERR_QUEUE_FULL, "the daemon is out of memory");
+	if (error == ERR_NONE)
+		error = read_policy(b, &tail, &policy, why, sizeof(why));
+	if (error == ERR_NONE)
+		error = add_job(b, c, &submit, &tail, policy, why, sizeof(why));
+	if (error != ERR_NONE)
+		refuse_submit(b, c, &submit, error, why);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/durable.h"
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
@@ -91,6 +92,7 @@ on_manager(struct broker *b, const struct manager_body *body)
 	if (b->told)
 		return;
 	b->told = true;
+	durable_settled(b);
 	if (clients_listen(b) < 0) {
 		log_error("out of memory to listen for clients; the supervisor tries again");
 		b->end = true;
@@ -101,7 +103,8 @@ static void
 cancel_queued(struct broker *b)
 {
 	for (uint32_t i = 0; (i = jobs_next(&b->jobs, i)) != JOB_NONE; i++)
-		if (job_at(&b->jobs, i)->state == JOB_QUEUED)
+		if (job_at(&b->jobs, i)->state == JOB_QUEUED &&
+		    !(job_at(&b->jobs, i)->flags & JOB_DETACHED))
 			job_stop(b, i, CAUSE_CANCELLED);
 }
 
@@ -109,7 +112,8 @@ static void
 cancel_running(struct broker *b)
 {
 	for (uint32_t i = 0; (i = jobs_next(&b->jobs, i)) != JOB_NONE; i++)
-		job_stop(b, i, CAUSE_CANCELLED);
+		if (!(job_at(&b->jobs, i)->flags & JOB_DETACHED))
+			job_stop(b, i, CAUSE_CANCELLED);
 }
 
 static void
@@ -197,7 +201,10 @@ on_timer(evutil_socket_t fd, short what, void *context)
 static bool
 nothing_runs(const struct broker *b)
 {
-	return b->jobs.count == 0;
+	for (unsigned i = 0; i < b->pool_count; i++)
+		if (b->pools[i].running > 0)
+			return false;
+	return durable_idle(b);
 }
 
 /* One look at everything in shared memory. */
@@ -205,10 +212,12 @@ static unsigned
 turn(struct broker *b)
 {
 	unsigned results = dispatch_results(b);
-	unsigned n = results + clients_poll(b);
+	unsigned n = results + durable_take(b) + clients_poll(b);
 
 	if (b->room_made && b->stalled_clients > 0)
 		clients_room(b);
+	if (b->room_made)
+		durable_load_go_on(b);
 	b->room_made = false;
 	dispatch_jobs(b);
 	dispatch_wake(b);
@@ -239,7 +248,7 @@ sleep_once(struct broker *b)
 		return;
 	wake_arm(&b->board->broker);
 	clients_arm(b);
-	if (dispatch_pending(b) || clients_pending(b)) {
+	if (dispatch_pending(b) || clients_pending(b) || durable_pending(b)) {
 		look_at_sockets(b);
 	} else {
 		struct timeval soon = { .tv_usec = (suseconds_t)(look_in_ns / NS_PER_US) + 1 };
@@ -326,6 +335,7 @@ open_events(struct broker *b)
 static int
 open_all(struct broker *b)
 {
+	struct store_problem problem = { "" };
 	const char *why = "";
 
 	b->started_ns = b->now_ns = clock_now();
@@ -350,13 +360,17 @@ open_all(struct broker *b)
 	uint64_t next = history_last_id(&b->history) + 1;
 	if (atomic_load(&b->board->next_id) < next)
 		atomic_store(&b->board->next_id, next);
-	return 0;
+	r = durable_open(b, &problem);
+	if (r < 0)
+		log_error("the store cannot be opened: %s", problem.message[0] != '\0' ? problem.message : strerror(-r));
+	return r;
 }
 
 static void
 close_all(struct broker *b)
 {
 	clients_close(b);
+	durable_close(b);
 	for (unsigned i = 0; i < b->pool_count; i++) {
 		for (unsigned slot = 0; slot < b->pools[i].crew_count; slot++) {
 			struct crew *w = b->pools[i].crew[slot];

@@ -12,6 +12,7 @@
  *   array.c     ranges of array jobs
  *   deadline.c  timeouts, cancels, what happens when a worker does not obey
  *   complete.c  a job ends: receipt, history, those who wait
+ *   durable.c   detached jobs: what goes into the store (durable_load.c: what comes back)
  *   requests.c  the verbs of control requests (request_*.c)
  *   history.c   receipts of ended jobs, in a file
  *
@@ -85,8 +86,7 @@ struct client {
 	uint32_t held_head, held_tail; /* jobs kept out of the queues */
 	uint64_t jobs;
 	struct parked *stalled; /* a submit that waits for room in the table */
-	unsigned char *context; /* for commands: context.h */
-	uint32_t context_length;
+	struct shared_context *context; /* for commands: context.h; NULL: none */
 };
 TAILQ_HEAD(client_list, client);
 
@@ -108,6 +108,7 @@ struct crew { /* one worker */
 	uint32_t pid, generation, restarts;
 	uint32_t outstanding; /* tickets out */
 	uint64_t estimate_ns; /* of them */
+	uint32_t adopted;     /* ... of which are detached jobs of an earlier broker's */
 	uint32_t orphans;     /* ... of which are of an earlier broker */
 	uint32_t stopping;    /* ... of which are to end: JOB_STOPPING, or of an earlier broker */
 	uint64_t stop_by_ns;  /* to be killed then, unless they have ended; 0: not */
@@ -190,6 +191,7 @@ struct broker {
 	struct event *deadline;
 	uint64_t deadline_ns; /* when the timer fires; 0: not armed */
 	struct history history;
+	struct durable *durable; /* NULL before it is open */
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
 	struct gate *gate; /* gate.h */
@@ -344,6 +346,11 @@ void job_complete_as(struct broker *b, uint32_t index, enum job_state state, enu
 void refuse_submit(struct broker *b, struct client *c, const struct submit_body *submit,
 		   enum job_error error, const char *message);
 void receipt_of(const struct broker *b, const struct job *job, struct receipt *ret);
+/* It is over for good: history, its client, those who wait; out of the table. */
+void job_ended(struct broker *b, uint32_t index, const struct receipt *receipt, const void *result,
+	       const void *message);
+/* It never was a job: out of the table, and nobody hears of it. */
+void job_drop(struct broker *b, uint32_t index);
 
 /* requests.c */
 void request_handle(struct broker *b, struct client *c, const struct request_body *request,

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/broker.h"
+#include "daemon/context.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
 #include "ipc/cleanup.h"
@@ -350,7 +351,7 @@ close_client(struct broker *b, struct client *c)
 	}
 	b->stalled_clients -= c->stalled != NULL;
 	free(c->stalled);
-	free(c->context);
+	shared_context_drop(c->context);
 	b->clients[c->index] = NULL;
 	b->client_count--;
 	free(c);

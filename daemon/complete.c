@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/broker.h"
+#include "daemon/durable.h"
 #include "daemon/gate.h"
 #include "daemon/request.h"
 #include "ipc/clock.h"
@@ -115,6 +116,40 @@ forget(struct broker *b, uint32_t index)
 }
 
 void
+job_drop(struct broker *b, uint32_t index)
+{
+	b->pools[job_at(&b->jobs, index)->pool].queued--;
+	if (job_at(&b->jobs, index)->more != NULL)
+		gate_ended(b, index, JOB_REFUSED);
+	forget(b, index);
+}
+
+void
+job_ended(struct broker *b, uint32_t index, const struct receipt *receipt, const void *result,
+	  const void *message)
+{
+	struct job *job = job_at(&b->jobs, index);
+
+	job_change(b, job, receipt->outcome.state);
+	remember(b, receipt, result, message);
+	if (!(job->flags & JOB_NO_CLIENT)) {
+		struct part parts[] = {
+			{ receipt, sizeof(*receipt) },
+			{ result, receipt->outcome.result_length },
+			{ message, receipt->outcome.message_length },
+		};
+		client_put(b, b->clients[job->client], MSG_RECEIPT, parts, 3);
+	}
+	if (job->more != NULL || (job->flags & JOB_PARENT))
+		gate_ended(b, index, receipt->outcome.state);
+	bool watched = job->flags & JOB_WATCHED;
+	uint64_t id = job->id;
+	forget(b, index);
+	if (watched)
+		watchers_tell(b, id);
+}
+
+void
 job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, uint32_t flags,
 	     const void *result, const void *message)
 {
@@ -126,25 +161,12 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	receipt.flags = flags;
 	receipt.returned_ns = broker_now(b, outcome->ended_ns);
 	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
-	job_change(b, job, outcome->state);
-	remember(b, &receipt, result, message);
-	if (!(job->flags & JOB_NO_CLIENT)) {
-		struct part parts[] = {
-			{ &receipt, sizeof(receipt) },
-			{ result, outcome->result_length },
-			{ message, outcome->message_length },
-		};
-		client_put(b, b->clients[job->client], MSG_RECEIPT, parts, 3);
-	}
 	if (job->more != NULL)
 		gate_leave(b, index, outcome->started_ns);
-	if (job->more != NULL || job->flags & JOB_PARENT)
-		gate_ended(b, index, outcome->state);
-	bool watched = job->flags & JOB_WATCHED;
-	uint64_t id = job->id;
-	forget(b, index);
-	if (watched)
-		watchers_tell(b, id);
+	if (job->flags & JOB_DETACHED)
+		durable_end(b, index, &receipt, result, message, NULL);
+	else
+		job_ended(b, index, &receipt, result, message);
 }
 
 void

@@ -19,6 +19,8 @@
 
 #include "daemon/executor.h"
 
+struct store_ops;
+
 #define POOLS_MAX     32
 #define POOL_NAME_MAX 31
 #define WORKERS_MAX   256 /* of one pool */
@@ -54,6 +56,9 @@ struct config {
 	unsigned operator_count;
 	bool zmq_lane; /* clients may come through ZeroMQ; default no */
 	uint64_t zmq_idle_ns; /* silence after which one that names no process is let go; default 60s */
+	const struct store_ops *store; /* of detached jobs and history; default sqlite */
+	uint64_t store_keep_ns; /* ended jobs stay in it so long; default 168h; 0: no limit ... */
+	uint64_t store_bytes; /* ... while it is smaller than this; default 1 GiB; 0: no limit */
 	bool drop_to_client; /* root's daemon: commands of other users run as them */
 	/* pools, in the order of the file */
 	struct pool_config pools[POOLS_MAX];

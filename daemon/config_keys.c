@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "daemon/config.h"
+#include "daemon/store.h"
 #include "ipc/clock.h"
 
 #define KIB (UINT64_C(1) << 10)
@@ -67,6 +68,15 @@ const struct config_key config_keys[] = {
 	{ DAEMON(zmq_idle),       KEY_DURATION,  10 * NS_PER_MS, 24 * HOUR_NS, "60s", NULL,
 	  "silence after which a ZeroMQ client that names no process is let go",
 	  DAEMON_AT(zmq_idle_ns) },
+	{ DAEMON(store),          KEY_STORE,     0,          0,          "sqlite", NULL,
+	  "where detached jobs and history are kept",
+	  DAEMON_AT(store) },
+	{ DAEMON(store_keep),     KEY_DURATION,  0,          87600 * HOUR_NS, "168h", NULL,
+	  "how long ended jobs stay in the store; 0: no limit",
+	  DAEMON_AT(store_keep_ns) },
+	{ DAEMON(store_bytes),    KEY_SIZE,      0,          TIB,        "1G",    NULL,
+	  "size of the store above which the oldest ended jobs go; 0: no limit",
+	  DAEMON_AT(store_bytes) },
 
 	{ POOL(executor),         KEY_EXECUTOR,  0,          0,          NULL,
 	  "must be given, but for the built-in pools",
@@ -294,6 +304,17 @@ parse_executor(const char *text, const struct executor **field)
 }
 
 static int
+parse_store(const char *text, const struct store_ops **field)
+{
+	const struct store_ops *engine = store_engine_by_name(text);
+
+	if (engine == NULL)
+		return -EINVAL;
+	*field = engine;
+	return 0;
+}
+
+static int
 parse_link(const char *text, enum link_way *field)
 {
 	return link_way_by_name(text, field) ? 0 : -EINVAL;
@@ -321,6 +342,9 @@ names_of(enum key_type type, const char **names)
 	else if (type == KEY_LINK)
 		for (; count < LINK_WAY_COUNT && count < NAMES_MAX; count++)
 			names[count] = link_rows[count].name;
+	else if (type == KEY_STORE)
+		for (; store_engines[count] != NULL && count < NAMES_MAX; count++)
+			names[count] = store_engines[count]->name;
 	return count;
 }
 
@@ -357,6 +381,9 @@ key_parse(const struct config_key *key, const char *text, void *base, char *expe
 		break;
 	case KEY_LINK:
 		r = parse_link(text, field);
+		break;
+	case KEY_STORE:
+		r = parse_store(text, field);
 		break;
 	default:
 		r = parse_number(key, text, field);
@@ -400,6 +427,9 @@ key_print(const struct config_key *key, const void *base, char *buffer, size_t s
 		break;
 	case KEY_EXECUTOR:
 		snprintf(buffer, size, "%s", (*(const struct executor *const *)field)->name);
+		break;
+	case KEY_STORE:
+		snprintf(buffer, size, "%s", (*(const struct store_ops *const *)field)->name);
 		break;
 	case KEY_LINK:
 		snprintf(buffer, size, "%s", link_rows[*(const enum link_way *)field].name);
@@ -458,6 +488,7 @@ key_expected(const struct config_key *key, char *buffer, size_t size)
 		break;
 	case KEY_EXECUTOR:
 	case KEY_LINK:
+	case KEY_STORE:
 		count = names_of(key->type, names);
 		for (size_t i = 0; i < count && used < size; i++)
 			used += (size_t)snprintf(buffer + used, size - used, "%s%s",

@@ -24,6 +24,7 @@ enum key_type {
 	KEY_YES_NO,    /* bool */
 	KEY_EXECUTOR,  /* const struct executor * */
 	KEY_LINK,      /* enum link_way */
+	KEY_STORE,     /* const struct store_ops * */
 };
 
 struct config_key {
@@ -37,7 +38,7 @@ struct config_key {
 	size_t offset;         /* in struct config or struct pool_config */
 };
 
-#define CONFIG_KEYS_MAX 32 /* room for per-key state; the table is checked against it */
+#define CONFIG_KEYS_MAX 64 /* room for per-key state; the table is checked against it */
 
 extern const struct config_key config_keys[];
 extern const unsigned config_key_count;

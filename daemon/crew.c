@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "daemon/broker.h"
+#include "daemon/durable.h"
 #include "daemon/log.h"
 #include "ipc/clock.h"
 #include "shm/segment.h"
@@ -29,8 +30,18 @@ adopt(struct broker *b, struct crew *w)
 		enum ticket_state state = ticket_state(&w->link.shared->tickets[t]);
 		if (state == TICKET_FREE)
 			continue;
-		if (state == TICKET_READY && link_reclaim(&w->link, t))
+		uint64_t id = w->link.shared->tickets[t].id;
+		if (state == TICKET_READY && link_reclaim(&w->link, t)) {
+			durable_not_started(b, id);
 			continue;
+		}
+		uint32_t index = durable_adopt(b, w, t, id);
+		if (index != JOB_NONE) {
+			w->tickets[t] = index;
+			w->adopted++;
+			crew_took(b, w);
+			continue;
+		}
 		w->tickets[t] = ORPHAN;
 		w->orphans++;
 		crew_took(b, w);

@@ -7,6 +7,7 @@
  * costs nothing per job.
  */
 #include "daemon/broker.h"
+#include "daemon/gate.h"
 #include "daemon/log.h"
 #include "ipc/clock.h"
 
@@ -168,8 +169,14 @@ job_stop(struct broker *b, uint32_t index, enum job_cause reason)
 	struct job *job = job_at(&b->jobs, index);
 	bool timeout = reason == CAUSE_TIMEOUT;
 
-	if (job->flags & JOB_STOPPING)
+	if (job->flags & (JOB_STOPPING | JOB_ENDING))
 		return;
+	/* On its way into the store, or not known yet whether a worker runs it. */
+	if ((job->flags & JOB_PARKED) && job->more->waits == WAIT_STORE) {
+		job->flags |= JOB_STOPPING;
+		job->stop = (uint8_t)reason;
+		return;
+	}
 	if (job->array != NULL) {
 		array_stop(b, index, reason);
 		return;

@@ -18,12 +18,16 @@
 #include <sys/wait.h>
 
 #include "daemon/broker.h"
+#include "daemon/context.h"
+#include "daemon/durable.h"
 #include "daemon/gate.h"
 #include "ipc/clock.h"
 
 #define AWAKE_BACKLOG_NS 20000u /* an awake worker with less than this gets the next job */
 #define AHEAD_NS         (5 * NS_PER_MS)
 #define RESULTS_A_TURN   512u
+/* Over a way that may lose results: how long one of an earlier broker's time may be under way. */
+#define ADOPTED_PATIENCE_NS (1 * NS_PER_S)
 
 /* ---- choosing ---- */
 
@@ -91,7 +95,7 @@ send_job(struct broker *b, struct crew *w, uint32_t index)
 	struct job *job = job_at(&b->jobs, index);
 	struct client *c = job->flags & JOB_NO_CLIENT ? NULL : b->clients[job->client];
 	bool command = kinds[job->kind]->class == KIND_COMMAND;
-	bool context = command && c != NULL && c->context != NULL;
+	const struct shared_context *context = NULL;
 	struct run_body run = {
 		.id = job->id,
 		.timeout_ns = job->timeout_ns,
@@ -99,12 +103,21 @@ send_job(struct broker *b, struct crew *w, uint32_t index)
 		.gid = job->gid,
 		.kind = job->kind,
 		.attempt = job->attempt,
-		.flags = c != NULL && c->commands_only ? RUN_DROP_TO_USER : 0,
+		.flags = job->flags & JOB_DROP ? RUN_DROP_TO_USER : 0,
 	};
+	if (command && job->more != NULL && job->more->context != NULL)
+		context = job->more->context;
+	else if (command && c != NULL)
+		context = c->context;
+	if ((job->flags & JOB_DETACHED) && durable_claim(b, index) < 0)
+		return -EAGAIN;
 	/* Before it is published: the worker may have started when we are back. */
 	job->handed_ns = b->now_ns;
 	int ticket = link_send_run(&w->link, &run, job_args(job), job->args_length,
-				   context ? c->context : NULL, context ? c->context_length : 0);
+				   context != NULL ? context->bytes : NULL,
+				   context != NULL ? context->length : 0);
+	if (ticket < 0 && (job->flags & JOB_DETACHED))
+		durable_unclaim(b, index);
 	if (ticket == -EMSGSIZE) { /* its client's context has grown since it was admitted */
 		queue_remove(b, index);
 		job_complete_as(b, index, JOB_FAILED, CAUSE_ERROR, 0, ERR_TOO_LARGE, 0,
@@ -148,6 +161,8 @@ dispatch_pool(struct broker *b, struct pool *p)
 		pool_failed(b, p); /* what came back from its last workers */
 	while (p->state == POOL_RUNNING && (index = queue_peek(b, p)) != JOB_NONE) {
 		struct job *job = job_at(&b->jobs, index);
+		if ((job->flags & JOB_DETACHED) && !durable_may_start(b, index))
+			continue;
 		uint64_t estimate = estimate_of(p, job);
 		struct crew *w = choose(p, job, estimate);
 		if (w == NULL)
@@ -237,6 +252,7 @@ crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
 	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);
 	uint64_t estimate = job == NULL ? 0 : estimate_of(p, job);
 	w->orphans -= job == NULL;
+	w->adopted -= job != NULL && (job->flags & JOB_ADOPTED) != 0;
 	w->estimate_ns =
 		w->outstanding == 0 || estimate > w->estimate_ns ? 0 : w->estimate_ns - estimate;
 	/* What had to end has ended: the others on this worker are left in peace. */
@@ -287,6 +303,9 @@ take_output(struct broker *b, struct crew *w, const struct ring_record *record)
 	if (index == JOB_NONE || index == ORPHAN)
 		return;
 	struct job *job = job_at(&b->jobs, index);
+	if (job->flags & JOB_DETACHED)
+		durable_output(b, index, output->stream, output + 1,
+			       record->length - (uint32_t)sizeof(*output));
 	if (job->flags & JOB_NO_CLIENT)
 		return;
 	struct output_body body = *output;
@@ -344,6 +363,28 @@ settle_orphans(struct broker *b, struct crew *w)
 	}
 }
 
+/* The same for detached jobs that an earlier broker had started: whether the end of this one was
+ * recorded nobody knows, so it is run again.  A result may still be on its way. */
+static void
+settle_adopted(struct broker *b, struct crew *w)
+{
+	bool loses = link_rows[w->link.shared->way].loses;
+
+	for (uint32_t t = 0; w->adopted > 0 && t < LINK_TICKETS; t++) {
+		uint32_t index = w->tickets[t];
+		if (index >= ORPHAN || !(job_at(&b->jobs, index)->flags & JOB_ADOPTED) ||
+		    ticket_state(&w->link.shared->tickets[t]) != TICKET_DONE)
+			continue;
+		if (crew_drain(b, w, RESULTS_A_TURN) > 0)
+			return;
+		if (loses && b->now_ns - w->since_ns < ADOPTED_PATIENCE_NS)
+			continue;
+		crew_settle(b, w, t);
+		link_free_ticket(&w->link, t);
+		durable_lost(b, index);
+	}
+}
+
 unsigned
 dispatch_results(struct broker *b)
 {
@@ -357,6 +398,8 @@ dispatch_results(struct broker *b)
 			b->pools[w->pool].turn++;
 		else if (w->orphans > 0)
 			settle_orphans(b, w);
+		if (got == 0 && w->adopted > 0)
+			settle_adopted(b, w);
 		if (w->retiring && w->outstanding == 0)
 			crew_retire(b, w);
 		n += got;
@@ -409,6 +452,8 @@ back_to_queue(struct broker *b, struct crew *w, uint32_t ticket)
 		return;
 	}
 	job_change(b, job, JOB_QUEUED);
+	if (job->flags & JOB_DETACHED)
+		durable_unclaim(b, index);
 	if (job->flags & JOB_STOPPING) {
 		job_complete_as(
 			b, index, job->stop == CAUSE_TIMEOUT ? JOB_TIMED_OUT : JOB_CANCELLED,

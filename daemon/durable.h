@@ -23,17 +23,23 @@
 int durable_open(struct broker *b, struct store_problem *why);
 void durable_close(struct broker *b);
 
+/* Is everything that was put written? */
+bool durable_idle(const struct broker *b);
+
 /* Each turn: answers of the store.  How many came. */
 unsigned durable_take(struct broker *b);
 bool durable_pending(struct broker *b);
 
 /* May detached jobs be taken and started?  If not, *ret_error says how to refuse one. */
 bool durable_ready(const struct broker *b, enum job_error *ret_error);
+const char *durable_trouble(const struct broker *b); /* in words: "No space left on device" */
 
 /* The job was just admitted and is parked (WAIT_STORE): make it durable, then tell `c`. */
 int durable_add(struct broker *b, struct client *c, uint32_t index, const unsigned char *token,
-		const struct bytes *params, const struct bytes *policy);
+		const struct bytes *params);
 
+/* It is next in its queue: may it be sent?  If not, it waits for the store. */
+bool durable_may_start(struct broker *b, uint32_t index);
 /* Right before it is sent to a worker: 0, or -EAGAIN (not now).  And when it was not sent, or came
  * back unstarted. */
 int durable_claim(struct broker *b, uint32_t index);
@@ -54,6 +60,12 @@ void durable_edit(struct broker *b, uint32_t index);
 /* A worker of an earlier broker runs job `id` on this ticket: is it one of ours?  Then it goes on
  * as a running job, and its place is returned; else JOB_NONE. */
 uint32_t durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64_t id);
+/* It was with such a worker, and had not started. */
+void durable_not_started(struct broker *b, uint64_t id);
+/* This attempt's end will never be known: it is queued for the next one. */
+void durable_lost(struct broker *b, uint32_t index);
+/* There may be room in the table again: go on loading. */
+void durable_load_go_on(struct broker *b);
 /* The supervisor has told of every worker there is: what nobody runs is queued again. */
 void durable_settled(struct broker *b);
 

@@ -27,6 +27,8 @@
 #define JOB_ENDING    256u /* detached, over, and not yet durably so (durable.h) */
 #define JOB_PARENT    512u /* other jobs wait for its end (gate.h) */
 
+#define JOB_ADOPTED   1024u /* detached, started by an earlier broker */
+
 /* An array job's progress; see array.c. */
 struct array_job;
 void array_free(struct array_job *array); /* NULL is fine */

@@ -209,9 +209,14 @@ verb_context(struct broker *b, const struct request *r)
 		request_error(b, r, ERR_BAD_REQUEST, "%s", why);
 		return;
 	}
-	free(r->client->context);
-	r->client->context = bytes;
-	r->client->context_length = length;
+	struct shared_context *context = shared_context_new(bytes, length);
+	free(bytes);
+	if (context == NULL) {
+		request_error(b, r, ERR_INTERNAL, "out of memory");
+		return;
+	}
+	shared_context_drop(r->client->context);
+	r->client->context = context;
 	reply_empty(b, r);
 }
 

@@ -28,9 +28,11 @@ struct order {
 	STAILQ_ENTRY(order) link;
 	struct store_change change; /* change.result says how it went: also the commit's error */
 	bool lazy; /* need not be durable soon: waits for others, or half a second */
-	/* Called on the broker's thread; NULL: nobody cares. */
+	/* Called on the broker's thread; NULL: nobody cares.  It is freed afterwards, unless
+	 * `kept` was set: then it is the callee's again. */
 	void (*answered)(struct broker *b, struct order *o);
-	uint64_t number[2]; /* the asker's own */
+	bool kept;
+	uint64_t number[3]; /* the asker's own */
 	unsigned char bytes[];
 };
 
@@ -38,8 +40,8 @@ struct order {
 struct question {
 	STAILQ_ENTRY(question) link;
 	void (*ask)(const struct store_ops *ops, struct store *s, struct question *q); /* there */
-	void (*answered)(struct broker *b,
-			 struct question *q); /* on the broker's thread; frees it */
+	void (*answered)(struct broker *b, struct question *q); /* on the broker's thread; frees it.
+								   `b` NULL: the writer closes */
 };
 
 enum writer_state { WRITER_OK, WRITER_FULL, WRITER_FAILED };
@@ -75,5 +77,7 @@ struct writer_stats {
 };
 void writer_stats(struct writer *w, struct writer_stats *ret);
 const char *writer_engine(const struct writer *w);
+/* For the one look at claimed jobs before the first order is put. */
+int writer_load_claimed(struct writer *w, store_row_fn each, void *context);
 
 #endif

@@ -6,6 +6,7 @@
 #include "client/ctl/attached.h"
 #include "client/ctl/capture.h"
 #include "client/ctl/command.h"
+#include "client/ctl/detach.h"
 #include "client/ctl/jobspec.h"
 #include "client/ctl/print_json.h"
 #include "client/ctl/print_receipt.h"
@@ -22,15 +23,18 @@ static struct {
 	struct job_options job;
 	int64_t count;
 	bool all;
+	bool detach;
 } arg = { .count = 1 };
 
 static const struct option_row options[] = {
 	{ "count", 'n', OPTION_INT, &arg.count, "N", "submit N such jobs", 1, 1000000000 },
 	JOB_OPTION_ROWS(arg.job),
+	{ "detach", 'd', OPTION_FLAG, &arg.detach, NULL,
+	  "print ids once the jobs are durable, and do not wait for their ends", 0, 0 },
 	{ "all", 'a', OPTION_FLAG, &arg.all, NULL,
 	  "print every receipt, also when there are more than 20", 0, 0 },
 	OPTION_ROW_JSON,
-	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "print only ids, one a line, as jobs end", 0,
+	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "print only ids, one a line, as jobs end (or are accepted)", 0,
 	  0 },
 	OPTION_ROW_END,
 };
@@ -226,6 +230,11 @@ submit_run(const struct words *words)
 	int status = jobspec_make(words, &arg.job, &spec);
 	if (status != 0)
 		return status;
+	if (arg.detach) {
+		status = detach_jobs(&spec, (uint64_t)arg.count);
+		jobspec_free(&spec);
+		return status;
+	}
 	status = ctl_connect(&p);
 	if (status == 0) {
 		status = submit_with(p, &spec);
@@ -244,6 +253,7 @@ const struct command command_submit = {
 		    "  pyprepctl submit sleep ms=10 --count 1000 --pool io\n"
 		    "  pyprepctl submit exec --timeout 5 -- make -j2\n"
 		    "  pyprepctl submit exec --shell -- 'ls | wc -l'\n"
+		    "  pyprepctl submit --detach -q exec -- ./nightly.sh\n"
 		    "  pyprepctl submit primes limit=100000 --json | jq .stages\n",
 	.more = "Exit status: one job: its own; many: 1 when some failed.  Ctrl-C cancels the "
 		"jobs;\n"
