@@ -246,12 +246,17 @@ sleep_once(struct broker *b)
 
 	if (dispatch_rebalance(b, &look_in_ns))
 		return;
+	if (log_tick() && look_in_ns == 0)
+		look_in_ns = NS_PER_S; /* there is more to be told in the next second */
 	wake_arm(&b->board->broker);
 	clients_arm(b);
 	if (dispatch_pending(b) || clients_pending(b) || durable_pending(b)) {
 		look_at_sockets(b);
 	} else {
-		struct timeval soon = { .tv_usec = (suseconds_t)(look_in_ns / NS_PER_US) + 1 };
+		struct timeval soon = {
+			.tv_sec = (time_t)(look_in_ns / NS_PER_S),
+			.tv_usec = (suseconds_t)(look_in_ns % NS_PER_S / NS_PER_US) + 1
+		};
 		if (look_in_ns > 0)
 			event_add(b->look_again, &soon);
 		event_base_loop(b->base, EVLOOP_ONCE);
@@ -410,5 +415,6 @@ broker_main(const struct birth *birth)
 	}
 	run(b);
 	close_all(b);
+	log_close();
 	return EXIT_SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include "daemon/broker.h"
 #include "daemon/durable.h"
 #include "daemon/gate.h"
+#include "daemon/log.h"
 #include "daemon/request.h"
 #include "ipc/clock.h"
 
@@ -96,6 +97,37 @@ remember(struct broker *b, const struct receipt *receipt, const void *result, co
 		memcpy(e->tail + result_length, message, message_length);
 }
 
+/* What its submitter may never ask for is said here: a job that did not do what it should. */
+static void
+say_failure(const struct broker *b, const struct receipt *r, const void *message)
+{
+	static const struct {
+		enum log_event event;
+		const char *words;
+	} said[JOB_STATE_COUNT] = {
+		[JOB_FAILED] = { LOG_JOB_FAILED, "failed" },
+		[JOB_TIMED_OUT] = { LOG_JOB_TIMED_OUT, "timed out" },
+		[JOB_DEAD] = { LOG_JOB_DEAD, "is dead" },
+	};
+	const struct outcome *o = &r->outcome;
+	enum log_event event = said[o->state].event;
+	bool death = o->cause == CAUSE_WORKER_DIED || o->cause == CAUSE_OOM || o->state == JOB_DEAD;
+	enum log_level level = death ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
+
+	if (event == LOG_PLAIN || !log_wants(level))
+		return;
+	const char *kind = b->kind_names[r->kind], *pool = b->pools[r->pool].config->name;
+	bool signalled = o->cause == CAUSE_SIGNAL || (death && o->cause_value > 0);
+	log_event(level, event,
+		  ABOUT(.job = r->id, .attempt = r->attempt, .kind = kind, .pool = pool,
+			.slot = r->slot, .worker_pid = r->worker_pid,
+			.cause = job_cause_text(o->cause), .signal = signalled ? o->cause_value : 0,
+			.status = o->cause == CAUSE_EXIT ? o->cause_value : 0),
+		  "job %llu (%s, pool %s) %s: %.*s", (unsigned long long)r->id, kind, pool,
+		  said[o->state].words, (int)o->message_length,
+		  o->message_length > 0 ? (const char *)message : "");
+}
+
 static void
 forget(struct broker *b, uint32_t index)
 {
@@ -132,6 +164,8 @@ job_ended(struct broker *b, uint32_t index, const struct receipt *receipt, const
 
 	job_change(b, job, receipt->outcome.state);
 	remember(b, receipt, result, message);
+	if (receipt->outcome.state != JOB_SUCCEEDED)
+		say_failure(b, receipt, message);
 	if (!(job->flags & JOB_NO_CLIENT)) {
 		struct part parts[] = {
 			{ receipt, sizeof(*receipt) },

@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "daemon/executor.h"
+#include "daemon/log.h"
 
 struct store_ops;
 
@@ -59,6 +60,7 @@ struct config {
 	const struct store_ops *store; /* of detached jobs and history; default sqlite */
 	uint64_t store_keep_ns; /* ended jobs stay in it so long; default 168h; 0: no limit ... */
 	uint64_t store_bytes; /* ... while it is smaller than this; default 1 GiB; 0: no limit */
+	enum log_format log_format; /* of the daemon's own lines; default auto */
 	bool drop_to_client; /* root's daemon: commands of other users run as them */
 	/* pools, in the order of the file */
 	struct pool_config pools[POOLS_MAX];

@@ -77,6 +77,9 @@ const struct config_key config_keys[] = {
 	{ DAEMON(store_bytes),    KEY_SIZE,      0,          TIB,        "1G",    NULL,
 	  "size of the store above which the oldest ended jobs go; 0: no limit",
 	  DAEMON_AT(store_bytes) },
+	{ DAEMON(log_format),     KEY_LOG_FORMAT, 0,         0,          "auto",  NULL,
+	  "the form of the daemon's own lines",
+	  DAEMON_AT(log_format) },
 
 	{ POOL(executor),         KEY_EXECUTOR,  0,          0,          NULL,
 	  "must be given, but for the built-in pools",
@@ -321,6 +324,12 @@ parse_link(const char *text, enum link_way *field)
 }
 
 static int
+parse_log_format(const char *text, enum log_format *field)
+{
+	return log_format_by_name(text, field) ? 0 : -EINVAL;
+}
+
+static int
 parse_yes_no(const char *text, bool *field)
 {
 	if (strcasecmp(text, "yes") != 0 && strcasecmp(text, "no") != 0)
@@ -345,6 +354,9 @@ names_of(enum key_type type, const char **names)
 	else if (type == KEY_STORE)
 		for (; store_engines[count] != NULL && count < NAMES_MAX; count++)
 			names[count] = store_engines[count]->name;
+	else if (type == KEY_LOG_FORMAT)
+		for (; count < LOG_FORMAT_COUNT && count < NAMES_MAX; count++)
+			names[count] = log_format_names[count];
 	return count;
 }
 
@@ -384,6 +396,9 @@ key_parse(const struct config_key *key, const char *text, void *base, char *expe
 		break;
 	case KEY_STORE:
 		r = parse_store(text, field);
+		break;
+	case KEY_LOG_FORMAT:
+		r = parse_log_format(text, field);
 		break;
 	default:
 		r = parse_number(key, text, field);
@@ -433,6 +448,9 @@ key_print(const struct config_key *key, const void *base, char *buffer, size_t s
 		break;
 	case KEY_LINK:
 		snprintf(buffer, size, "%s", link_rows[*(const enum link_way *)field].name);
+		break;
+	case KEY_LOG_FORMAT:
+		snprintf(buffer, size, "%s", log_format_names[*(const enum log_format *)field]);
 		break;
 	case KEY_COUNT:
 	case KEY_MODE:
@@ -489,6 +507,7 @@ key_expected(const struct config_key *key, char *buffer, size_t size)
 	case KEY_EXECUTOR:
 	case KEY_LINK:
 	case KEY_STORE:
+	case KEY_LOG_FORMAT:
 		count = names_of(key->type, names);
 		for (size_t i = 0; i < count && used < size; i++)
 			used += (size_t)snprintf(buffer + used, size - used, "%s%s",

@@ -25,6 +25,7 @@ enum key_type {
 	KEY_EXECUTOR,  /* const struct executor * */
 	KEY_LINK,      /* enum link_way */
 	KEY_STORE,     /* const struct store_ops * */
+	KEY_LOG_FORMAT, /* enum log_format */
 };
 
 struct config_key {

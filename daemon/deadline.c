@@ -99,8 +99,11 @@ look_at_crew(struct broker *b, struct crew *w)
 		return next_ns;
 	if (w->stop_by_ns > b->now_ns)
 		return earlier(next_ns, w->stop_by_ns);
-	log_info("killing worker %s/%u (pid %u) to end what it runs; it will be replaced",
-		 b->pools[w->pool].config->name, w->slot, w->pid);
+	const char *pool = b->pools[w->pool].config->name;
+	log_event(LOG_LEVEL_INFO, LOG_WORKER_KILLED,
+		  ABOUT(.pool = pool, .slot = w->slot, .worker_pid = w->pid),
+		  "killing worker %s/%u (pid %u) to end what it runs; it will be replaced", pool,
+		  w->slot, w->pid);
 	crew_kill(b, w);
 	return next_ns;
 }

@@ -16,7 +16,7 @@
 #include "daemon/title.h"
 
 static const char usage[] =
-	"usage: pyprepd [--config FILE] [--runtime-dir DIR] [--check-config]\n"
+	"usage: pyprepd [--config FILE] [--runtime-dir DIR] [--log-format FORM] [--check-config]\n"
 	"       pyprepd --version | --help\n"
 	"\n"
 	"Run jobs on pools of worker processes; stays in the foreground.\n"
@@ -25,6 +25,8 @@ static const char usage[] =
 	"                     /etc/pyprep/pyprepd.conf if it is there, else built in\n"
 	"  --runtime-dir DIR  where the socket is made; default $PYPREP_RUNTIME_DIR, else\n"
 	"                     /run/pyprep for root, $XDG_RUNTIME_DIR/pyprep for a user\n"
+	"  --log-format FORM  of its lines: auto, text, logfmt, json or journal; default\n"
+	"                     $PYPREP_LOG_FORMAT, else log_format of the configuration\n"
 	"  --check-config     read the configuration, print it in full, and exit\n"
 	"  --version, --help\n"
 	"\n"
@@ -34,7 +36,7 @@ static const char usage[] =
 #define SYSTEM_CONFIG "/etc/pyprep/pyprepd.conf"
 
 struct options {
-	const char *config, *runtime_dir;
+	const char *config, *runtime_dir, *log_format;
 	bool check;
 };
 
@@ -42,10 +44,11 @@ struct options {
 static int
 parse_options(int argc, char **argv, struct options *o)
 {
-	enum { CONFIG = 256, RUNTIME_DIR, CHECK, VERSION, HELP };
+	enum { CONFIG = 256, RUNTIME_DIR, LOG_FORMAT, CHECK, VERSION, HELP };
 	static const struct option table[] = {
 		{ "config", required_argument, NULL, CONFIG },
 		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR },
+		{ "log-format", required_argument, NULL, LOG_FORMAT },
 		{ "check-config", no_argument, NULL, CHECK },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
@@ -60,6 +63,9 @@ parse_options(int argc, char **argv, struct options *o)
 			break;
 		case RUNTIME_DIR:
 			o->runtime_dir = optarg;
+			break;
+		case LOG_FORMAT:
+			o->log_format = optarg;
 			break;
 		case CHECK:
 			o->check = true;
@@ -91,6 +97,38 @@ config_file(const struct options *o)
 	return access(SYSTEM_CONFIG, F_OK) == 0 ? SYSTEM_CONFIG : NULL;
 }
 
+/* As the option says, else the environment; true when either did.  -1: the option is wrong. */
+static int
+choose_log_format(const struct options *o)
+{
+	const char *variable = getenv("PYPREP_LOG_FORMAT");
+	enum log_format format;
+
+	if (o->log_format != NULL) {
+		if (!log_format_by_name(o->log_format, &format)) {
+			fprintf(stderr,
+				"pyprepd: --log-format \"%s\" is none; expected auto, text, "
+				"logfmt, json "
+				"or journal\n",
+				o->log_format);
+			return -1;
+		}
+		log_format(format);
+		return true;
+	}
+	if (variable == NULL || *variable == '\0')
+		return false;
+	if (!log_format_by_name(variable, &format)) {
+		log_warn("PYPREP_LOG_FORMAT is \"%s\"; expected auto, text, logfmt, json or "
+			 "journal; "
+			 "going on without it",
+			 variable);
+		return false;
+	}
+	log_format(format);
+	return true;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -104,6 +142,9 @@ main(int argc, char **argv)
 	int status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
+	int chosen = choose_log_format(&o);
+	if (chosen < 0)
+		return 2;
 	if (kinds_check(why, sizeof(why)) < 0) {
 		log_error("%s", why);
 		return EX_SOFTWARE;
@@ -114,6 +155,8 @@ main(int argc, char **argv)
 		log_error("%s", why);
 		return EX_CONFIG;
 	}
+	if (!chosen)
+		log_format(config.log_format);
 	if (o.check) {
 		config_print(&config, stdout);
 		return EXIT_SUCCESS;

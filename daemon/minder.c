@@ -196,7 +196,8 @@ too_many_deaths(struct minder *n)
 static void
 give_up(struct supervisor *s, const char *why)
 {
-	log_error("%s; counters and locks through the manager are refused until it is mended and "
+	log_event(LOG_LEVEL_ERROR, LOG_MANAGER_FAILED, NULL,
+		  "%s; counters and locks through the manager are refused until it is mended and "
 		  "`pyprepctl reload` is said; all else goes on",
 		  why);
 	set_state(s, MANAGER_FAILED);
@@ -245,9 +246,12 @@ minder_reaped(struct supervisor *s, pid_t pid, int status)
 		n->failures = n->deaths = 0;
 		start(s); /* what can wait comes after */
 	}
-	log_warn("the manager (pid %d) died (%s %d); its values are kept", (int)pid,
-		 WIFSIGNALED(status) ? "signal" : "status",
-		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	bool signalled = WIFSIGNALED(status);
+	int how = signalled ? WTERMSIG(status) : WEXITSTATUS(status);
+	log_event(LOG_LEVEL_WARN, LOG_MANAGER_DIED,
+		  ABOUT(.signal = signalled ? how : 0, .status = signalled ? 0 : how),
+		  "the manager (pid %d) died (%s %d); its values are kept", (int)pid,
+		  signalled ? "signal" : "status", how);
 	if (!progress)
 		fail_attempt(s);
 	return true;

@@ -98,6 +98,8 @@ apply(struct supervisor *s, const struct config *new, struct changes *c)
 	if (new->drain_deadline_ns != s->config->drain_deadline_ns)
 		note(c, "drain_deadline changed");
 	s->config->drain_deadline_ns = new->drain_deadline_ns;
+	if (new->log_format != s->config->log_format)
+		note(c, "log_format changes at the next start of the daemon");
 }
 
 static void
@@ -147,12 +149,13 @@ reload(struct supervisor *s, unsigned char **ret_map, size_t *ret_length, uint32
 		minder_resume(s);
 		for (unsigned i = 0; i < c->count; i++)
 			log_info("reload: %s", c->text[i]);
-		log_info("reloaded %s: %u changes", s->config_path ? s->config_path : "defaults",
-			 c->count);
+		log_event(LOG_LEVEL_INFO, LOG_RELOADED, NULL, "reloaded %s: %u changes",
+			  s->config_path ? s->config_path : "defaults", c->count);
 		pack_changes(&p, c);
 		*ret_flags = 0;
 	} else {
-		log_error("reload refused, all stays as it was: %s", why);
+		log_event(LOG_LEVEL_ERROR, LOG_RELOAD_REFUSED, NULL,
+			  "reload refused, all stays as it was: %s", why);
 		pack_refusal(&p, why);
 		*ret_flags = REPLY_ERROR;
 	}

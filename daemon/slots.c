@@ -156,6 +156,17 @@ close_control(struct slot *slot)
 	slot->control = -1;
 }
 
+/* A worker of it is ready: after a failure that is news. */
+static void
+pool_recovered(struct pool_slots *p)
+{
+	if (!p->recovering || p->failed)
+		return;
+	p->recovering = false;
+	log_event(LOG_LEVEL_INFO, LOG_POOL_RECOVERED, ABOUT(.pool = p->config->name),
+		  "pool %s runs again", p->config->name);
+}
+
 static void
 on_control(evutil_socket_t fd, short what, void *context)
 {
@@ -170,6 +181,7 @@ on_control(evutil_socket_t fd, short what, void *context)
 		if (in.type != MSG_READY || slot->state != SLOT_STARTING)
 			continue;
 		slot->state = SLOT_READY;
+		pool_recovered(slot->pool);
 		struct timeval later = timeval_of(BIND_AFTER_NS);
 		event_add(slot->timer, &later);
 		supervisor_progress(slot->pool->supervisor);
@@ -288,10 +300,11 @@ too_many_deaths(struct pool_slots *p)
 static void
 fail_pool(struct pool_slots *p)
 {
-	log_error("pool %s has failed: its workers died %u times without running a job; other "
+	log_event(LOG_LEVEL_ERROR, LOG_POOL_FAILED, ABOUT(.pool = p->config->name),
+		  "pool %s has failed: its workers died %u times without running a job; other "
 		  "pools go on; mend the cause, then `pyprepctl pool resume %s`",
 		  p->config->name, p->config->restart_max + 1, p->config->name);
-	p->failed = true;
+	p->failed = p->recovering = true;
 	for (unsigned i = 0; i < p->slot_count; i++) {
 		struct slot *slot = p->slots[i];
 		if (slot == NULL)
@@ -336,13 +349,20 @@ log_death(const struct slot *slot, int status)
 {
 	if (slot->ordered || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
 		return;
-	if (WIFSIGNALED(status))
-		log_warn("worker %s/%u (pid %d) died of signal %d (%s)", pool_name(slot),
-			 slot->number, (int)slot->pid, WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
-	else
-		log_warn("worker %s/%u (pid %d) exited with status %d", pool_name(slot),
-			 slot->number, (int)slot->pid, WEXITSTATUS(status));
+	struct log_about about = { .pool = pool_name(slot),
+				   .slot = slot->number,
+				   .worker_pid = (uint32_t)slot->pid };
+	if (WIFSIGNALED(status)) {
+		about.signal = WTERMSIG(status);
+		log_event(LOG_LEVEL_WARN, LOG_WORKER_DIED, &about,
+			  "worker %s/%u (pid %d) died of signal %d (%s)", about.pool, about.slot,
+			  (int)slot->pid, about.signal, strsignal(about.signal));
+	} else {
+		about.status = WEXITSTATUS(status);
+		log_event(LOG_LEVEL_WARN, LOG_WORKER_DIED, &about,
+			  "worker %s/%u (pid %d) exited with status %d", about.pool, about.slot,
+			  (int)slot->pid, about.status);
+	}
 }
 
 static void
@@ -431,7 +451,8 @@ slots_resize(struct pool_slots *p, unsigned workers)
 {
 	if (workers == p->wanted)
 		return;
-	log_info("pool %s: %u workers, now %u", p->config->name, p->wanted, workers);
+	log_event(LOG_LEVEL_INFO, LOG_POOL_RESIZED, ABOUT(.pool = p->config->name),
+		  "pool %s: %u workers, now %u", p->config->name, p->wanted, workers);
 	p->wanted = workers;
 	for (unsigned i = workers; i < p->slot_count; i++) {
 		if (p->slots[i] != NULL && p->slots[i]->state == SLOT_BACKOFF) {

@@ -50,7 +50,7 @@ at_once(struct supervisor *s)
 {
 	struct empty_body hard = { .reserved = 1 };
 
-	log_info("stopping at once");
+	log_event(LOG_LEVEL_INFO, LOG_STOPPING, NULL, "stopping at once");
 	/* First: so that jobs end as cancelled, not as victims of their workers' deaths. */
 	tell_broker(s, MSG_DRAIN, &hard, sizeof(hard), NULL, 0);
 	slots_kill(s, SIGKILL);
@@ -99,8 +99,10 @@ on_broker_frame(struct supervisor *s, const struct frame_in *in)
 			begin_drain(s);
 		break;
 	case MSG_DRAINED:
-		if (s->phase == DRAIN || s->phase == DRAIN_HARD)
-			begin_stop(s);
+		if (s->phase != DRAIN && s->phase != DRAIN_HARD)
+			break;
+		log_event(LOG_LEVEL_INFO, LOG_DRAINED, NULL, "drained: no job is left");
+		begin_stop(s);
 		break;
 	default:
 		log_warn("the broker sent %s, which is not for a supervisor",
@@ -196,9 +198,12 @@ broker_died(struct supervisor *s, int status)
 	forget_broker(s);
 	if (s->phase == STOP)
 		return;
-	log_warn("the broker died (%s %d); workers run on, a new one takes over",
-		 WIFSIGNALED(status) ? "signal" : "status",
-		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	bool signalled = WIFSIGNALED(status);
+	int how = signalled ? WTERMSIG(status) : WEXITSTATUS(status);
+	log_event(LOG_LEVEL_WARN, LOG_BROKER_DIED,
+		  ABOUT(.signal = signalled ? how : 0, .status = signalled ? 0 : how),
+		  "the broker died (%s %d); workers run on, a new one takes over",
+		  signalled ? "signal" : "status", how);
 	if (s->phase != RUN) {
 		begin_stop(s); /* its jobs went with it: nothing is left to drain */
 	} else if (broker_dies_too_often(s)) {
@@ -251,8 +256,9 @@ begin_drain(struct supervisor *s)
 
 	if (s->phase != RUN)
 		return;
-	log_info("draining: running jobs have %g s; a second signal stops at once",
-		 (double)s->config->drain_deadline_ns / (double)NS_PER_S);
+	log_event(LOG_LEVEL_INFO, LOG_STOPPING, NULL,
+		  "draining: running jobs have %g s; a second signal stops at once",
+		  (double)s->config->drain_deadline_ns / (double)NS_PER_S);
 	s->phase = DRAIN;
 	notify_stopping(s);
 	set_deadline(s, s->config->drain_deadline_ns);
@@ -291,6 +297,24 @@ on_deadline(evutil_socket_t fd, short what, void *context)
 
 /* ---- signals and timers ---- */
 
+/* Deaths may come in storms: what the log left out of them is told when the second is over. */
+static void
+tell_left_out(struct supervisor *s)
+{
+	struct timeval second = { .tv_sec = 1 };
+
+	if (log_tick())
+		event_add(s->tell_later, &second);
+}
+
+static void
+on_tell_later(evutil_socket_t fd, short what, void *context)
+{
+	(void)fd;
+	(void)what;
+	tell_left_out(context);
+}
+
 static void
 on_child(evutil_socket_t fd, short what, void *context)
 {
@@ -313,6 +337,7 @@ on_child(evutil_socket_t fd, short what, void *context)
 	}
 	if (strangers)
 		orphans_end(s);
+	tell_left_out(s);
 	end_if_alone(s);
 }
 
@@ -366,7 +391,8 @@ supervisor_progress(struct supervisor *s)
 	if (s->announced || !s->broker_ready || !slots_settled(s))
 		return;
 	s->announced = true;
-	log_info("ready: %u pools, %u workers", s->pool_count, slots_count(s));
+	log_event(LOG_LEVEL_INFO, LOG_STARTED, NULL, "ready: %u pools, %u workers", s->pool_count,
+		  slots_count(s));
 	notify_ready(s);
 	spares_begin(s);
 	minder_begin(s);
@@ -414,7 +440,8 @@ open_events(struct supervisor *s)
 	}
 	s->deadline = evtimer_new(s->base, on_deadline, s);
 	s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
-	if (s->deadline == NULL || s->watchdog == NULL)
+	s->tell_later = evtimer_new(s->base, on_tell_later, s);
+	if (s->deadline == NULL || s->watchdog == NULL || s->tell_later == NULL)
 		return -ENOMEM;
 	s->watchdog_ns = notify_watchdog_ns();
 	if (s->watchdog_ns > 0) {
@@ -475,6 +502,7 @@ close_all(struct supervisor *s)
 	for (size_t i = 0; i < sizeof(s->signals) / sizeof(s->signals[0]); i++)
 		event_free(s->signals[i]);
 	event_free(s->deadline);
+	event_free(s->tell_later);
 	event_free(s->watchdog);
 	event_base_free(s->base);
 	segment_unmap(s->board, sizeof(struct board));
@@ -538,6 +566,7 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 	if (s->birth.lane_path != NULL)
 		unlink(s->birth.lane_path);
 	close_all(s);
-	log_info("stopped");
+	log_close();
+	log_event(LOG_LEVEL_INFO, LOG_STOPPED, NULL, "stopped");
 	return s->exit_status;
 }

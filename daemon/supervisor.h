@@ -61,6 +61,7 @@ struct pool_slots {
 	unsigned index;
 	unsigned wanted;
 	bool failed;
+	bool recovering; /* it had failed, and no worker has been ready since */
 	bool paused; /* the broker's word, kept for its successor */
 	struct slot *slots[WORKERS_MAX];
 	unsigned slot_count;
@@ -121,6 +122,7 @@ struct supervisor {
 	struct minder minder;
 	struct event *refill; /* make spares when nothing else is to do */
 	struct event *watchdog, *deadline;
+	struct event *tell_later; /* lines that were left out are told then */
 	struct event *signals[4]; /* CHLD TERM INT HUP */
 	uint64_t watchdog_ns;     /* interval of WATCHDOG=1; 0: none */
 	uint64_t beats_sent, beats_back;

@@ -117,6 +117,20 @@ say_missing() {
 	say_missing pyprepd.8 "$missing"
 }
 
+@test "pyprepd(8): every event of the log with its message id, every field of the journal" {
+	missing=
+	text=$(page pyprepd.8)
+	while read -r word id; do
+		grep -qE "^     $word +$id " <<<"$text" || missing+=" $word=$id"
+	done < <(sed -nE 's/.*X\(LOG_[A-Z_]+, *"([a-z_]+)", *"([0-9a-f]{32})"\).*/\1 \2/p' "$ROOT/daemon/log_ids.h")
+	[ "$(grep -cE '^	X\(LOG_' "$ROOT/daemon/log_ids.h")" -gt 15 ]
+	[ "$(grep -oE '"[0-9a-f]{32}"' "$ROOT/daemon/log_ids.h" | sort | uniq -d)" = "" ]
+	for field in $(sed -nE 's/.*add_field\(ret, &n, "([a-z_]+)".*/\1/p' "$ROOT/daemon/log_text.c"); do
+		grep -q "PYPREP_${field^^}" <<<"$text" || missing+=" $field"
+	done
+	say_missing pyprepd.8 "$missing"
+}
+
 @test "pyprepd.conf(5): every key" {
 	missing=
 	text=$(page pyprepd.conf.5)
