@@ -250,8 +250,9 @@ log_wants(enum log_level level)
 }
 
 static void
-log_record_v(struct log_record *r, const char *format, va_list args)
+log_record_v(const struct log_record *about, const char *format, va_list args)
 {
+	struct log_record r = *about;
 	char message[LOG_MESSAGE_MAX];
 
 	int n = vsnprintf(message, sizeof(message), format, args);
@@ -259,12 +260,12 @@ log_record_v(struct log_record *r, const char *format, va_list args)
 		snprintf(message, sizeof(message), "%s", format);
 	else if ((size_t)n >= sizeof(message))
 		strcpy(message + sizeof(message) - 4, "...");
-	r->role = self.role;
-	r->pid = getpid();
-	r->message = message;
+	r.role = self.role;
+	r.pid = getpid();
+	r.message = message;
 	if (atomic_load(&lost) > 0)
 		tell_lost();
-	if (!send_out(r))
+	if (!send_out(&r))
 		atomic_fetch_add(&lost, 1);
 }
 
