@@ -35,7 +35,7 @@ teardown(void)
 	test_dir_remove(directory);
 }
 
-TestSuite(ctl_cpython, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(ctl_cpython, .init = setup, .fini = teardown, .timeout = 600);
 
 /* A process in Python's session and one that has left it; names in /dev/shm; a file.  What
  * `end` does comes last.  It tells its pids and its prefix in the file "told". */

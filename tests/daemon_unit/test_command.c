@@ -242,7 +242,7 @@ descendants(void)
 	return descendants_by(false);
 }
 
-TestSuite(command, .init = start_worker, .fini = stop_worker, .timeout = 120);
+TestSuite(command, .init = start_worker, .fini = stop_worker, .timeout = 600);
 
 Test(command, output_and_success)
 {
@@ -652,7 +652,7 @@ gone_within(const char *mark, uint64_t span_ns)
 }
 
 /* A supervisor that is killed, with a worker that runs a tree. */
-Test(command_deaths, the_tree_dies_with_the_supervisor, .timeout = 120)
+Test(command_deaths, the_tree_dies_with_the_supervisor, .timeout = 600)
 {
 	char mark[32], script[256];
 	snprintf(mark, sizeof(mark), "100%d", getpid());
@@ -678,7 +678,7 @@ Test(command_deaths, the_tree_dies_with_the_supervisor, .timeout = 120)
 	cr_expect(gone_within(mark, PATIENCE), "sleep %s is left", mark);
 }
 
-Test(command_deaths, the_main_process_dies_with_the_worker, .init = start_worker, .timeout = 120)
+Test(command_deaths, the_main_process_dies_with_the_worker, .init = start_worker, .timeout = 600)
 {
 	char mark[32], script[64];
 	snprintf(mark, sizeof(mark), "100%d", getpid());

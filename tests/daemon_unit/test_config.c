@@ -33,7 +33,7 @@ teardown(void)
 	test_dir_remove(directory);
 }
 
-TestSuite(config, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(config, .init = setup, .fini = teardown, .timeout = 600);
 
 static int
 load(const char *text)

@@ -230,7 +230,7 @@ wait_claimed(int index)
 	}
 }
 
-TestSuite(executors, .timeout = 120);
+TestSuite(executors, .timeout = 600);
 
 static const struct {
 	const char *name;

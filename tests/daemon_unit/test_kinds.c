@@ -21,7 +21,7 @@ teardown(void)
 	args_buffer_free(&packed);
 }
 
-TestSuite(kinds, .fini = teardown, .timeout = 120);
+TestSuite(kinds, .fini = teardown, .timeout = 600);
 
 static void
 put_text(msgpack_packer *p, const char *text, size_t length)

@@ -26,7 +26,7 @@ teardown(void)
 	usage_close(&meter);
 }
 
-TestSuite(usage, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(usage, .init = setup, .fini = teardown, .timeout = 600);
 
 static void
 measure(unsigned kind, void (*work)(size_t), size_t amount)

@@ -38,7 +38,7 @@ teardown(void)
 	free(big);
 }
 
-TestSuite(pipe, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(pipe, .init = setup, .fini = teardown, .timeout = 600);
 
 /* Send back all that comes, until the end. */
 static void

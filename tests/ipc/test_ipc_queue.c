@@ -46,7 +46,7 @@ teardown(void)
 		munmap(memory, memory_bytes);
 }
 
-TestSuite(queue, .fini = teardown, .timeout = 120);
+TestSuite(queue, .fini = teardown, .timeout = 600);
 
 static int
 put_text(const char *text)

@@ -14,7 +14,7 @@
 #include "ipc/zmq.h"
 #include "tests/process.h"
 
-TestSuite(zmq, .timeout = 120);
+TestSuite(zmq, .timeout = 600);
 
 #define PATIENCE_MS 20000
 

@@ -31,7 +31,7 @@ setup(void)
 	counter_table_init(table);
 }
 
-TestSuite(shm_counter, .init = setup, .timeout = 120);
+TestSuite(shm_counter, .init = setup, .timeout = 600);
 
 /* The owner word of a process that is dead and reaped. */
 static uint64_t

@@ -46,7 +46,7 @@ teardown(void)
 	munmap(shared, ring_footprint(CAPACITY));
 }
 
-TestSuite(shm_ring, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(shm_ring, .init = setup, .fini = teardown, .timeout = 600);
 
 static bool
 put(struct ring *r, const void *bytes, uint32_t length)

@@ -13,7 +13,7 @@
 #include "shm/segment.h"
 #include "tests/process.h"
 
-TestSuite(shm_segment, .timeout = 60);
+TestSuite(shm_segment, .timeout = 600);
 
 Test(shm_segment, is_zeroed_rounded_up_and_close_on_exec)
 {
