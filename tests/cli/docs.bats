@@ -193,7 +193,7 @@ five_squares() {
 	STAGE=$(mktemp -d)
 	protocol_program python "$STAGE/five.py"
 	daemon_start
-	run timeout 60 python3 "$STAGE/five.py"
+	run timeout 300 python3 "$STAGE/five.py"
 	five_squares
 }
 
@@ -203,7 +203,7 @@ five_squares() {
 	cc -Wall -Wextra -Werror -o "$STAGE/five" "$STAGE/five.c" -lzmq
 	printf '[daemon]\nzmq_lane = yes\n' >"$STAGE/conf"
 	daemon_start --config "$STAGE/conf"
-	run timeout 60 "$STAGE/five"
+	run timeout 300 "$STAGE/five"
 	five_squares
 }
 

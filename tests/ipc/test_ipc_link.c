@@ -170,7 +170,7 @@ Test(ipc_link_child, a_worker_waits_for_room_until_the_broker_has_drained)
 		cr_assert_eq(id, i);
 		link_drained(&broker);
 	}
-	cr_assert_eq(wait_exit(child, 30000), 0);
+	cr_assert_eq(wait_exit(child, PATIENCE_MS), 0);
 }
 
 Test(ipc_link_child, a_sleeping_worker_wakes_for_a_job_and_for_its_other_descriptor)
@@ -194,7 +194,7 @@ Test(ipc_link_child, a_sleeping_worker_wakes_for_a_job_and_for_its_other_descrip
 	cr_assert_eq(next_result(), 5);
 	cr_assert_eq(wait_exit(child, 100), -ETIMEDOUT, "must sleep again");
 	close(other[1]);
-	cr_assert_eq(wait_exit(child, 30000), 0);
+	cr_assert_eq(wait_exit(child, PATIENCE_MS), 0);
 	close(other[0]);
 }
 

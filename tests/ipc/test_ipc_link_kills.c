@@ -15,7 +15,7 @@
 #include "tests/link.h"
 #include "tests/process.h"
 
-TestSuite(ipc_link_kills, .init = fixture_begin, .fini = fixture_end, .timeout = 600);
+TestSuite(ipc_link_kills, .init = fixture_begin, .fini = fixture_end, .timeout = 1200);
 
 /* The ring's tests are the long ones. */
 static unsigned

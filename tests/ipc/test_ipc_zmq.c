@@ -16,7 +16,7 @@
 
 TestSuite(zmq, .timeout = 600);
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 120000
 
 static char path[64];
 static int listener = -1;

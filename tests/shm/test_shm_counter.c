@@ -16,7 +16,7 @@
 #include "shm/owner.h"
 #include "tests/process.h"
 
-#define WAIT_NS     10000000000u
+#define WAIT_NS     60000000000u
 #define PATIENCE_MS 60000
 
 static struct counter_table *table;
