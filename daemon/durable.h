@@ -64,6 +64,8 @@ uint32_t durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64
 void durable_not_started(struct broker *b, uint64_t id);
 /* This attempt's end will never be known: it is queued for the next one. */
 void durable_lost(struct broker *b, uint32_t index);
+/* Is all that was open at the start in the table? */
+bool durable_loaded(const struct broker *b);
 /* There may be room in the table again: go on loading. */
 void durable_load_go_on(struct broker *b);
 /* The supervisor has told of every worker there is: what nobody runs is queued again. */

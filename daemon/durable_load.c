@@ -142,14 +142,15 @@ add_row(struct broker *b, const struct store_row *row)
 	job->priority = (int8_t)from->priority;
 	job->uid = from->uid;
 	job->gid = from->gid;
+	job->flags = JOB_DETACHED | JOB_NO_CLIENT;
 	if (gate_bind(b, index, true, why, sizeof(why)) != ERR_NONE) {
 		log_error("job %llu: %s; it stays in the store", (unsigned long long)from->id, why);
 		jobs_remove(&b->jobs, index);
 		return JOB_NONE;
 	}
 	job->attempt = row->fence != 0 ? from->attempt : (uint16_t)(from->attempt + 1);
+	gate_token(b, index, from->token);
 	job->client = JOB_NONE;
-	job->flags = JOB_DETACHED | JOB_NO_CLIENT;
 	if (from->flags & STORE_JOB_DROP)
 		job->flags |= JOB_DROP;
 	job_enter(b, job);
@@ -210,6 +211,7 @@ loaded(struct broker *b)
 	struct durable *d = b->durable;
 
 	d->loaded = true;
+	b->room_made = true; /* submits with a key wait for it */
 	shared_context_drop(d->last_context);
 	d->last_context = NULL;
 	if (d->recovered + d->stranded == 0)
@@ -284,6 +286,12 @@ ask_for_more(struct broker *b, uint64_t after_id)
 	writer_ask(b->durable->writer, &l->question);
 }
 
+bool
+durable_loaded(const struct broker *b)
+{
+	return b->durable->loaded;
+}
+
 void
 durable_load_go_on(struct broker *b)
 {
@@ -348,6 +356,7 @@ durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64_t id)
 	job->ticket = (uint16_t)ticket;
 	job->handed_ns = b->now_ns;
 	job_change(b, job, JOB_RUNNING);
+	gate_adopt(b, index);
 	if (job->timeout_ns > 0)
 		deadline_at(b, b->now_ns);
 	return index;
@@ -372,8 +381,10 @@ durable_lost(struct broker *b, uint32_t index)
 	struct job *job = job_at(&b->jobs, index);
 	struct receipt receipt;
 
-	if (job->state == JOB_RUNNING)
+	if (job->state == JOB_RUNNING) {
 		job_change(b, job, JOB_QUEUED);
+		gate_leave(b, index, job->handed_ns);
+	}
 	job->flags &= (uint16_t)~JOB_ADOPTED;
 	receipt_of(b, job, &receipt);
 	receipt.outcome = (struct outcome){

@@ -64,5 +64,7 @@ void verb_show(struct broker *b, const struct request *r);
 void verb_wait(struct broker *b, const struct request *r);
 void verb_ipc(struct broker *b, const struct request *r);
 void verb_cancel(struct broker *b, const struct request *r);
+void verb_hold(struct broker *b, const struct request *r);
+void verb_release(struct broker *b, const struct request *r);
 
 #endif

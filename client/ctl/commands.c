@@ -12,6 +12,8 @@
 	X(ls)         \
 	X(show)       \
 	X(cancel)     \
+	X(hold)       \
+	X(release)    \
 	X(kinds)      \
 	X(pools)      \
 	X(pool)       \
