@@ -54,6 +54,10 @@ void durable_retry(struct broker *b, uint32_t index, const struct receipt *recei
 /* The job is over: job_ended() (broker.h) is called when that is durable. */
 void durable_end(struct broker *b, uint32_t index, const struct receipt *receipt,
 		 const void *result, const void *message, const struct bytes *autopsy);
+/* An entry of the history was made. */
+void durable_remembered(struct broker *b);
+/* How many of the newest entries of the history are not in the store yet. */
+uint64_t durable_unsaved(const struct broker *b);
 /* Its flags, priority or time have changed (held, released, ...). */
 void durable_edit(struct broker *b, uint32_t index);
 

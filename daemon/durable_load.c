@@ -16,23 +16,17 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/policy.h"
+#include "daemon/rows.h"
 #include "ipc/clock.h"
 
 #define CHUNK_ROWS 1024u
-
-/* A row with all it points to. */
-struct kept_row {
-	STAILQ_ENTRY(kept_row) link;
-	struct store_row row;
-	unsigned char bytes[];
-};
 
 struct load {
 	struct question question;
 	uint64_t after_id;
 	size_t count;
 	int result;
-	STAILQ_HEAD(, kept_row) rows;
+	struct row_list rows;
 };
 
 static void ask_for_more(struct broker *b, uint64_t after_id);
@@ -160,38 +154,14 @@ add_row(struct broker *b, const struct store_row *row)
 
 /* ---- in the background ---- */
 
-static const void *
-keep(unsigned char **at, const void *from, size_t length)
-{
-	void *copy = *at;
-
-	if (from == NULL)
-		return NULL;
-	memcpy(copy, from, length);
-	*at += length;
-	return copy;
-}
-
 static int
 keep_row(void *context, const struct store_row *row)
 {
 	struct load *l = context;
-	const struct store_job *job = &row->job;
-	size_t kind = strlen(job->kind) + 1, pool = strlen(job->pool) + 1;
-	size_t key = job->key != NULL ? strlen(job->key) + 1 : 0;
-	struct kept_row *k = malloc(sizeof(*k) + kind + pool + key + job->params.length +
-				    job->policy.length + job->context.length);
+	struct kept_row *k = row_keep(row);
 
 	if (k == NULL)
 		return -ENOMEM;
-	k->row = *row;
-	unsigned char *at = k->bytes;
-	k->row.job.kind = keep(&at, job->kind, kind);
-	k->row.job.pool = keep(&at, job->pool, pool);
-	k->row.job.key = keep(&at, job->key, key);
-	k->row.job.params.at = keep(&at, job->params.at, job->params.length);
-	k->row.job.policy.at = keep(&at, job->policy.at, job->policy.length);
-	k->row.job.context.at = keep(&at, job->context.at, job->context.length);
 	STAILQ_INSERT_TAIL(&l->rows, k, link);
 	l->count++;
 	return 0;
@@ -290,6 +260,45 @@ bool
 durable_loaded(const struct broker *b)
 {
 	return b->durable->loaded;
+}
+
+static void
+ask_one(const struct store_ops *ops, struct store *s, struct question *q)
+{
+	struct load *l = (struct load *)q;
+
+	l->result = ops->load(s, l->after_id, 1, false, keep_row, l);
+}
+
+static void
+on_one(struct broker *b, struct question *q)
+{
+	struct load *l = (struct load *)q;
+	struct kept_row *k = STAILQ_FIRST(&l->rows);
+
+	if (b != NULL && l->result < 0)
+		log_error("job %llu is queued again, and cannot be read: %s; it starts when the "
+			  "daemon is "
+			  "started again",
+			  (unsigned long long)l->after_id + 1, strerror(-l->result));
+	else if (b != NULL && k != NULL && k->row.job.id == l->after_id + 1)
+		(void)take_row(b, &k->row);
+	rows_free(&l->rows);
+	free(l);
+}
+
+void
+durable_reload(struct broker *b, uint64_t id)
+{
+	struct load *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return; /* it is queued again after the next start */
+	STAILQ_INIT(&l->rows);
+	l->after_id = id - 1;
+	l->question.ask = ask_one;
+	l->question.answered = on_one;
+	writer_ask(b->durable->writer, &l->question);
 }
 
 void

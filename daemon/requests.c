@@ -91,10 +91,16 @@ request_text(const struct request *r, const char *name, char *buffer, size_t siz
 /* ---- answering ---- */
 
 void
-reply_begin(struct reply *a, unsigned fields)
+reply_start(struct reply *a)
 {
 	msgpack_sbuffer_init(&a->bytes);
 	msgpack_packer_init(&a->pack, &a->bytes, msgpack_sbuffer_write);
+}
+
+void
+reply_begin(struct reply *a, unsigned fields)
+{
+	reply_start(a);
 	msgpack_pack_map(&a->pack, fields);
 }
 
@@ -326,7 +332,8 @@ static const struct verb verbs[] = {
 	{ "pause", ACCESS_OPERATE, verb_pause },    { "resume", ACCESS_OPERATE, verb_resume },
 	{ "reload", ACCESS_OPERATE, verb_reload },  { "stop", ACCESS_OPERATE, verb_stop },
 	{ "ipc", ACCESS_SUBMIT, verb_ipc },         { "hold", ACCESS_SUBMIT, verb_hold },
-	{ "release", ACCESS_SUBMIT, verb_release },
+	{ "release", ACCESS_SUBMIT, verb_release }, { "logs", ACCESS_SUBMIT, verb_logs },
+	{ "rm", ACCESS_SUBMIT, verb_rm },           { "retry", ACCESS_SUBMIT, verb_retry },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 

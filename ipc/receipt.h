@@ -145,6 +145,7 @@ struct receipt {
 };
 
 #define RECEIPT_TRUNCATED 1u /* stdout or stderr was longer than the cap */
+#define RECEIPT_DETACHED 4u  /* it lived in the store */
 #define RECEIPT_BYSTANDER 2u /* died of another job's deed on the same worker */
 
 #endif

@@ -11,6 +11,9 @@
 	X(wait)       \
 	X(ls)         \
 	X(show)       \
+	X(logs)       \
+	X(retry)      \
+	X(rm)         \
 	X(cancel)     \
 	X(hold)       \
 	X(release)    \
