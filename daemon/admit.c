@@ -291,7 +291,6 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s, const s
 	}
 	job->client = JOB_NONE;
 	job->flags |= JOB_DETACHED | JOB_NO_CLIENT;
-	gate_token(b, index, tail->token);
 	gate_park(b, index, WAIT_STORE);
 	if (durable_add(b, c, index, tail->token, &tail->params) == 0)
 		return ERR_NONE;
@@ -302,15 +301,19 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s, const s
 
 /* ERR_NONE: *ret is read, NULL when there is none. */
 static enum job_error
-read_policy(const struct broker *b, const struct tail *tail, struct policy **ret, char *why,
-	    size_t size)
+read_policy(const struct broker *b, const struct submit_body *s, const struct tail *tail,
+	    struct policy **ret, char *why, size_t size)
 {
 	*ret = NULL;
 	if (tail->policy.length == 0)
 		return ERR_NONE;
 	enum job_error error = policy_read(tail->policy.at, (uint32_t)tail->policy.length,
 					   b->now_ns + b->wall_offset_ns, ret, why, size);
-	if (error == ERR_NONE && policy_is_plain(*ret)) {
+	if (error == ERR_NONE)
+		error = admit_limits(b, &b->pools[s->pool], kinds[s->kind], *ret, why, size);
+	else
+		*ret = NULL;
+	if (error != ERR_NONE || policy_is_plain(*ret)) {
 		policy_free(*ret);
 		*ret = NULL;
 	}
@@ -351,19 +354,7 @@ admit_record(struct broker *b, struct client *c, unsigned type, const unsigned c
 		error = ERR_QUEUE_FULL;
 	}
 	if (error == ERR_NONE)
-		error = read_policy(b, &tail, &policy, why, sizeof(why));
-	if (error == ERR_NONE && policy != NULL) {
-		struct gate_answer answer;
-		enum gate_verdict v = gate_check(b, c, policy, tail.token, &answer);
-		if (v != GATE_GO)
-			policy_free(policy);
-		if (v == GATE_WAIT)
-			return -EAGAIN;
-		if (v == GATE_REFUSED) {
-			refuse_submit(b, c, &submit, answer.error, answer.why);
-			return 0;
-		}
-	}
+		error = read_policy(b, &submit, &tail, &policy, why, sizeof(why));
 	if (error == ERR_NONE)
 		error = add_job(b, c, &submit, &tail, policy, why, sizeof(why));
 	if (error != ERR_NONE)

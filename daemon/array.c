@@ -125,6 +125,7 @@ array_hand_out(struct broker *b, struct crew *w, uint32_t index)
 		.kind = job->kind,
 		.attempt = job->attempt,
 	};
+	run_limits(job, &run);
 	int ticket = link_send_run(&w->link, &run, job_args(job), job->args_length, NULL, 0);
 	if (ticket < 0)
 		return false;
@@ -323,22 +324,6 @@ array_stop(struct broker *b, uint32_t index, enum job_cause reason)
 	bool last = a->range_count == 0;
 	complete_if_last(b, index);
 	return last;
-}
-
-uint64_t
-array_started(const struct broker *b, const struct job *job)
-{
-	const struct array_job *a = job->array;
-	uint64_t first_ns = a->sum.started_ns;
-
-	for (uint32_t i = 0; i < a->range_count; i++) {
-		const struct crew *w = b->pools[job->pool].crew[a->ranges[i].slot];
-		uint64_t ns =
-			atomic_load(&w->link.shared->tickets[a->ranges[i].ticket].claimed_ns);
-		if (ns != 0 && (first_ns == 0 || ns < first_ns))
-			first_ns = ns;
-	}
-	return first_ns;
 }
 
 void

@@ -195,7 +195,6 @@ struct broker {
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
 	struct gate *gate; /* gate.h */
-	bool gate_due;     /* gate_turn() has something to do */
 	uint64_t ended[JOB_STATE_COUNT];
 	unsigned char *scratch;   /* one record from a lane */
 	struct manager_body manager; /* as the supervisor last said */
@@ -266,6 +265,11 @@ void client_attach(struct broker *b, struct client *c, const struct attach_body 
 int admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,
 		 uint32_t length);
 
+/* admit_limits.c: can the pool keep the limits of `policy` (NULL: it has none)? */
+struct policy;
+enum job_error admit_limits(const struct broker *b, const struct pool *p, const struct kind *k,
+			    const struct policy *policy, char *why, size_t size);
+
 /* schedule.c */
 void pool_queues_init(struct pool *p);
 void queue_push(struct broker *b, uint32_t index);
@@ -284,6 +288,8 @@ bool ticket_taken_back(struct broker *b, struct crew *w, uint32_t ticket);
 /* Before sleeping, and now and then: take back what waits behind a job that runs longer than was
  * thought.  True when something moved; *ret_look_in_ns: when to look again, 0: no need. */
 bool dispatch_rebalance(struct broker *b, uint64_t *ret_look_in_ns);
+/* What its policy says of memory and priority, into the request. */
+void run_limits(const struct job *job, struct run_body *run);
 /* One more ticket is out; something is to be told to it at the end of this turn. */
 void crew_took(struct broker *b, struct crew *w);
 void crew_touch(struct broker *b, struct crew *w);
@@ -320,8 +326,6 @@ void array_range_ended(struct broker *b, struct crew *w, uint32_t index,
 void array_range_back(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket);
 void array_range_lost(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket,
 		      const char *why);
-/* When the first of its ranges was taken by a worker; 0: none was. */
-uint64_t array_started(const struct broker *b, const struct job *job);
 void array_counts(const struct array_job *a, uint64_t *ret_items, uint64_t *ret_failed);
 /* Give up what is not handed out; true when the job is completed by that. */
 bool array_stop(struct broker *b, uint32_t index, enum job_cause reason);

@@ -26,8 +26,6 @@ struct store_ops;
 #define POOL_NAME_MAX 31
 #define WORKERS_MAX   256 /* of one pool */
 #define OPERATORS_MAX 32
-#define RESOURCES_MAX 64
-#define RESOURCE_NAME_MAX 63
 
 struct pool_config {
 	char name[POOL_NAME_MAX + 1];
@@ -39,14 +37,10 @@ struct pool_config {
 	uint64_t address_space; /* RLIMIT_AS of the worker, bytes; 0: none */
 	enum link_way link; /* how records travel to its workers; default ring */
 	bool bind; /* executor process: a CPU for each worker, while there are enough; default yes */
+	uint64_t recycle_jobs; /* a worker is replaced after so many; 0: never */
+	uint64_t recycle_growth; /* ... when it has grown by so many bytes; 0: never */
 	unsigned restart_max; /* deaths without progress ... default 5 */
 	uint64_t restart_window_ns; /* ... within this, and the pool has failed; default 10s */
-};
-
-/* Something that jobs share, such as connections to a database: --need NAME=N. */
-struct resource_config {
-	char name[RESOURCE_NAME_MAX + 1];
-	uint64_t limit; /* units that jobs have at once */
 };
 
 struct config {
@@ -69,12 +63,12 @@ struct config {
 	uint64_t store_keep_ns; /* ended jobs stay in it so long; default 168h; 0: no limit ... */
 	uint64_t store_bytes; /* ... while it is smaller than this; default 1 GiB; 0: no limit */
 	enum log_format log_format; /* of the daemon's own lines; default auto */
+	bool cgroups; /* memory limits of commands by cgroups, where there are any; default yes */
+	char scratch_dir[512]; /* of jobs; "": scratch in the runtime directory */
 	bool drop_to_client; /* root's daemon: commands of other users run as them */
 	/* pools, in the order of the file */
 	struct pool_config pools[POOLS_MAX];
 	unsigned pool_count;
-	struct resource_config resources[RESOURCES_MAX];
-	unsigned resource_count;
 };
 
 /* The built-in configuration: pools cpu, io, threads, shell. */

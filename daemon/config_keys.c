@@ -19,13 +19,11 @@
 #define GIB (UINT64_C(1) << 30)
 #define TIB (UINT64_C(1) << 40)
 
-#define HOUR_NS        (3600 * NS_PER_S)
-#define DAEMON(f)      SECTION_DAEMON, #f
-#define DAEMON_AT(f)   offsetof(struct config, f)
-#define POOL(f)        SECTION_POOL, #f
-#define POOL_AT(f)     offsetof(struct pool_config, f)
-#define RESOURCE(f)    SECTION_RESOURCE, #f
-#define RESOURCE_AT(f) offsetof(struct resource_config, f)
+#define HOUR_NS      (3600 * NS_PER_S)
+#define DAEMON(f)    SECTION_DAEMON, #f
+#define DAEMON_AT(f) offsetof(struct config, f)
+#define POOL(f)      SECTION_POOL, #f
+#define POOL_AT(f)   offsetof(struct pool_config, f)
 
 /* clang-format off */
 const struct config_key config_keys[] = {
@@ -64,6 +62,13 @@ const struct config_key config_keys[] = {
 	{ DAEMON(drop_to_client), KEY_YES_NO,    0,          0,          "no",    NULL,
 	  "a daemon that runs as root runs commands of other users as them",
 	  DAEMON_AT(drop_to_client) },
+	{ DAEMON(cgroups),        KEY_YES_NO,    0,          0,          "yes",   NULL,
+	  "limit the memory of commands by cgroups, where the daemon has one of its own",
+	  DAEMON_AT(cgroups) },
+	{ DAEMON(scratch_dir),    KEY_DIRECTORY, 0,          0,          NULL,
+	  "scratch in the runtime directory",
+	  "where jobs' private directories are made",
+	  DAEMON_AT(scratch_dir) },
 	{ DAEMON(zmq_lane),       KEY_YES_NO,    0,          0,          "no",    NULL,
 	  "clients may also come through ZeroMQ, at lane.sock in the runtime directory",
 	  DAEMON_AT(zmq_lane) },
@@ -116,11 +121,6 @@ const struct config_key config_keys[] = {
 	{ POOL(restart_window),   KEY_DURATION,  NS_PER_S,   24 * HOUR_NS, "10s", NULL,
 	  "more than restart_max worker deaths within it, and the pool has failed",
 	  POOL_AT(restart_window_ns) },
-
-	{ RESOURCE(limit),        KEY_COUNT64,   1,          1000000000, NULL,
-	  "must be given",
-	  "units that jobs may have at once (--need NAME=N)",
-	  RESOURCE_AT(limit) },
 };
 /* clang-format on */
 const unsigned config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
@@ -303,6 +303,17 @@ parse_group(const char *text, char *field)
 }
 
 static int
+parse_directory(const char *text, char *field)
+{
+	size_t length = strlen(text);
+
+	if (length >= sizeof(((struct config *)0)->scratch_dir) || (length > 0 && text[0] != '/'))
+		return -EINVAL;
+	memcpy(field, text, length + 1);
+	return 0;
+}
+
+static int
 parse_executor(const char *text, const struct executor **field)
 {
 	const struct executor *e = executor_by_name(text);
@@ -389,6 +400,9 @@ key_parse(const struct config_key *key, const char *text, void *base, char *expe
 	case KEY_GROUP:
 		r = parse_group(text, field);
 		break;
+	case KEY_DIRECTORY:
+		r = parse_directory(text, field);
+		break;
 	case KEY_OPERATORS:
 		r = parse_operators(text, base);
 		break;
@@ -439,6 +453,7 @@ key_print(const struct config_key *key, const void *base, char *buffer, size_t s
 	buffer[0] = '\0';
 	switch (key->type) {
 	case KEY_GROUP:
+	case KEY_DIRECTORY:
 		snprintf(buffer, size, "%s", (const char *)field);
 		break;
 	case KEY_OPERATORS:
@@ -502,6 +517,9 @@ key_expected(const struct config_key *key, char *buffer, size_t size)
 		break;
 	case KEY_GROUP:
 		snprintf(buffer, size, "a group name of at most 63 bytes, or nothing");
+		break;
+	case KEY_DIRECTORY:
+		snprintf(buffer, size, "an absolute path of at most 511 bytes, or nothing");
 		break;
 	case KEY_OPERATORS:
 		snprintf(buffer, size,

@@ -219,6 +219,36 @@ context_default(struct context *ret)
 	return 0;
 }
 
+static bool
+is_among(const char *variable, char *const *more, unsigned count)
+{
+	size_t name = strcspn(variable, "=") + 1;
+
+	for (unsigned i = 0; i < count; i++)
+		if (strncmp(variable, more[i], name) == 0)
+			return true;
+	return false;
+}
+
+char **
+context_extend(char *const *env, char *const *more, unsigned count)
+{
+	size_t n = 0, kept = 0;
+
+	while (env[n] != NULL)
+		n++;
+	char **all = malloc((n + count + 1) * sizeof(*all));
+	if (all == NULL)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		if (!is_among(env[i], more, count))
+			all[kept++] = env[i];
+	for (unsigned i = 0; i < count; i++)
+		all[kept++] = more[i];
+	all[kept] = NULL;
+	return all;
+}
+
 void
 context_free(struct context *c)
 {

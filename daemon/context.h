@@ -50,6 +50,10 @@ int context_read(const void *bytes, uint32_t length, struct context *ret);
  * environment without what systemd meant for the daemon alone.  0 or -ENOMEM. */
 int context_default(struct context *ret);
 
+/* `env` with the `count` variables "NAME=value" of `more`, in place of those of the same names.  The
+ * caller frees the array; the strings are not copied.  NULL: no memory. */
+char **context_extend(char *const *env, char *const *more, unsigned count);
+
 void context_free(struct context *c);
 
 /* The value of `name` in `env`, or NULL. */

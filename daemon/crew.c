@@ -14,7 +14,6 @@
 
 #include "daemon/broker.h"
 #include "daemon/durable.h"
-#include "daemon/gate.h"
 #include "daemon/log.h"
 #include "ipc/clock.h"
 #include "shm/segment.h"
@@ -298,10 +297,7 @@ pool_failed(struct broker *b, struct pool *p)
 {
 	uint32_t index;
 
-	if (p->state != POOL_FAILED) {
-		p->state = POOL_FAILED;
-		gate_pools_changed(b);
-	}
+	p->state = POOL_FAILED;
 	while ((index = queue_peek(b, p)) != JOB_NONE) {
 		if (job_at(&b->jobs, index)->array != NULL) {
 			array_stop(b, index, CAUSE_CANCELLED);

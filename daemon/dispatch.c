@@ -21,6 +21,7 @@
 #include "daemon/context.h"
 #include "daemon/durable.h"
 #include "daemon/gate.h"
+#include "daemon/policy.h"
 #include "ipc/clock.h"
 
 #define AWAKE_BACKLOG_NS 20000u /* an awake worker with less than this gets the next job */
@@ -88,6 +89,15 @@ choose(struct pool *p, const struct job *job, uint64_t estimate)
 
 /* ---- handing out ---- */
 
+void
+run_limits(const struct job *job, struct run_body *run)
+{
+	if (job->more == NULL || job->more->policy == NULL)
+		return;
+	run->memory_bytes = job->more->policy->memory_bytes;
+	run->nice = job->more->policy->nice;
+}
+
 /* 0; -EAGAIN: no room on the way there; -EMSGSIZE: it never fits, and is completed. */
 static int
 send_job(struct broker *b, struct crew *w, uint32_t index)
@@ -105,6 +115,7 @@ send_job(struct broker *b, struct crew *w, uint32_t index)
 		.attempt = job->attempt,
 		.flags = job->flags & JOB_DROP ? RUN_DROP_TO_USER : 0,
 	};
+	run_limits(job, &run);
 	if (command && job->more != NULL && job->more->context != NULL)
 		context = job->more->context;
 	else if (command && c != NULL)
@@ -290,7 +301,7 @@ take_result(struct broker *b, struct crew *w, const struct result_body *result)
 		return;
 	}
 	learn(&b->pools[w->pool], job->kind, &result->outcome);
-	job_complete(b, index, &result->outcome, result->flags, tail, message);
+	job_complete(b, index, &result->outcome, result->flags & ~RESULT_FLAGS, tail, message);
 }
 
 static void

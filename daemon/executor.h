@@ -11,8 +11,10 @@
 #include <stdbool.h>
 
 #include "daemon/kind.h"
+#include "daemon/recycle.h"
 #include "ipc/link.h"
 
+struct cgroup;
 struct pool_config;
 
 /* What a worker process has when its executor starts. */
@@ -22,6 +24,9 @@ struct worker {
 	struct link_worker link;
 	cpu_set_t usable; /* the CPUs of the daemon, before the supervisor bound the worker to one;
 			     for the programs it starts */
+	const struct cgroup *cgroup; /* for commands with a memory limit; NULL: none */
+	const char *scratch_home; /* scratch.h; NULL: none */
+	struct recycle recycle;
 	int control; /* socket to the supervisor; readable (end of file) is the order to stop */
 };
 
@@ -59,14 +64,18 @@ int command_run(struct worker *w);
 
 /* ---- common to executors: daemon/run.c ---- */
 
+/* This process is `w`: call_scratch() finds its directory by that. */
+void run_open(struct worker *w);
+
 /* Prepare `call` for `run`; free with call_end(). */
 void call_begin(struct call *call, const struct run_body *run, const void *args);
 void call_end(struct call *call);
 
 /* Run one KIND_CPU job or range, or one KIND_IO on a loop of its own, on this thread, with
  * full or light measurement (usage.h), and publish its result through `publish_lock`
- * (a pthread_mutex_t, or NULL when the worker has one thread). */
-void run_one(struct worker *w, const struct run_body *run, const void *args, void *publish_lock);
+ * (a pthread_mutex_t, or NULL when the worker has one thread).  false: the thread cannot
+ * go back to what it was before, and must run nothing else. */
+bool run_one(struct worker *w, const struct run_body *run, const void *args, void *publish_lock);
 
 /* Kinds keep things from job to job (array_views.h).  A worker without work waits this long,
  * in ms (-1: for ever), and then calls run_idle(). */
@@ -79,6 +88,19 @@ void run_close(void);
 /* Make the event loop of a worker: timers exact to the microsecond, and no cached time, so
  * that a timer set late in a long callback does not fire early.  NULL: no memory. */
 struct event_base *run_loop_new(void);
+
+/* Publish what a job left behind, before its result.  The caller holds the publishing lock, if
+ * there is one. */
+void run_tell_left(struct worker *w, const struct left_body *left);
+
+/* The flags of a result: those of the receipt, and whether the worker asks to be replaced. */
+uint32_t run_result_flags(struct worker *w, uint32_t flags, uint64_t now_ns);
+
+/* The calling thread may run nothing any more: wait for the order to end. */
+void worker_wait_for_end(const struct worker *w);
+
+/* There is trash to remove: tell the supervisor (sweeper.c). */
+void worker_litters(const struct worker *w);
 
 /* Publish the outcome of `call`, which call_end() has not freed yet. */
 void run_publish(struct worker *w, struct call *call, uint64_t ticket, void *publish_lock);

@@ -175,12 +175,27 @@ kinds_check(char *why, size_t why_size)
 
 /* ---- results ---- */
 
+/* A result is whole, or the job has failed and has none. */
+static int
+write_result(void *context, const char *bytes, size_t length)
+{
+	struct call *call = context;
+
+	if (call->outcome.error == ERR_OOM)
+		return -1;
+	if (msgpack_sbuffer_write(&call->result, bytes, length) == 0)
+		return 0;
+	msgpack_sbuffer_clear(&call->result);
+	call_no_memory(call, "no memory for the result");
+	return -1;
+}
+
 msgpack_packer
 call_packer(struct call *call)
 {
 	msgpack_packer packer;
 
-	msgpack_packer_init(&packer, &call->result, msgpack_sbuffer_write);
+	msgpack_packer_init(&packer, call, write_result);
 	return packer;
 }
 
@@ -218,21 +233,39 @@ call_result_text(struct call *call, const char *text)
 	msgpack_pack_str_body(&p, text, length);
 }
 
+static void
+fail(struct call *call, enum job_cause cause, enum job_error error, const char *format,
+     va_list list)
+{
+	int n = vsnprintf(call->message, sizeof(call->message), format, list);
+	size_t length = n < 0 ? 0 : (size_t)n;
+
+	if (length >= sizeof(call->message))
+		length = sizeof(call->message) - 1;
+	call->outcome.state = JOB_FAILED;
+	call->outcome.cause = (uint8_t)cause;
+	call->outcome.error = (uint8_t)error;
+	call->outcome.message_length = (uint32_t)length;
+}
+
 void
 call_fail(struct call *call, const char *format, ...)
 {
 	va_list list;
 
 	va_start(list, format);
-	int n = vsnprintf(call->message, sizeof(call->message), format, list);
+	fail(call, CAUSE_ERROR, ERR_RUN, format, list);
 	va_end(list);
-	size_t length = n < 0 ? 0 : (size_t)n;
-	if (length >= sizeof(call->message))
-		length = sizeof(call->message) - 1;
-	call->outcome.state = JOB_FAILED;
-	call->outcome.cause = CAUSE_ERROR;
-	call->outcome.error = ERR_RUN;
-	call->outcome.message_length = (uint32_t)length;
+}
+
+void
+call_no_memory(struct call *call, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	fail(call, CAUSE_OOM, ERR_OOM, format, list);
+	va_end(list);
 }
 
 /* ---- callbacks of I/O kinds ---- */

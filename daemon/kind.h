@@ -26,6 +26,7 @@
 #include "ipc/receipt.h"
 
 struct event_base;
+struct scratch;
 
 enum kind_class { KIND_CPU, KIND_IO, KIND_COMMAND };
 const char *kind_class_text(enum kind_class c);
@@ -37,15 +38,26 @@ struct call {
 	uint64_t id;
 	unsigned attempt;
 	struct outcome outcome; /* starts as succeeded */
+	uint32_t flags; /* RECEIPT_*, RESULT_* */
+	int32_t growth_kib; /* of its worker, where measured */
+	uint16_t kind_index;
+	struct scratch *scratch; /* NULL: it did not ask for one */
 	msgpack_sbuffer result; /* one msgpack value; empty is nil */
 	char message[512]; /* error text */
 };
+
+/* A directory of this job's own, empty, removed after it with all that is in it; made at the first
+ * call.  NULL after call_fail(). */
+const char *call_scratch(struct call *call);
 
 /* What a run function says.  Without any of these the job succeeds with no result. */
 void call_result_int(struct call *call, int64_t value);
 void call_result_u128(struct call *call, unsigned __int128 value); /* decimal text above 64 bits */
 void call_result_text(struct call *call, const char *text);
 void call_fail(struct call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same for want of memory: the job's limit, or the machine's. */
+void call_no_memory(struct call *call, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 /* A packer onto call->result, for maps: msgpack_packer p = call_packer(call); */
 msgpack_packer call_packer(struct call *call);
 
@@ -71,6 +83,7 @@ struct kind {
 	const char *name;
 	enum kind_class class;
 	const char *help; /* one line */
+	bool keeps; /* descriptors and mappings stay with the worker on purpose, for the next job */
 	const char *home; /* executor of its default pool; NULL: the one made for its class */
 	struct param params[PARAMS_MAX + 1]; /* ends with PARAM_END */
 	/* KIND_CPU */

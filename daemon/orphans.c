@@ -28,7 +28,8 @@ kill_strangers(struct supervisor *s)
 	if (f == NULL)
 		return 0;
 	while (fscanf(f, "%d", &pid) == 1) {
-		if (pid == s->broker_pid || pid == s->minder.pid || slots_owns(s, pid))
+		if (pid == s->broker_pid || pid == s->minder.pid || pid == s->sweeper.pid ||
+		    slots_owns(s, pid))
 			continue;
 		kill(pid, SIGKILL);
 		n++;

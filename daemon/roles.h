@@ -30,11 +30,13 @@ struct birth {
 	const char *manager_path;
 	int store_memfd;
 	/* worker */
+	const struct cgroup *cgroup; /* the broker tells of it */
+	const char *scratch_dir, *scratch_home; /* scratch.h; NULL: there are none */
 	unsigned pool, slot;
 	struct link_fds link;
 };
 
-enum role { ROLE_BROKER, ROLE_WORKER, ROLE_SPARE, ROLE_MANAGER };
+enum role { ROLE_BROKER, ROLE_WORKER, ROLE_SPARE, ROLE_MANAGER, ROLE_SWEEPER };
 
 /* Each runs its process to the end and returns the exit status. */
 int supervisor_main(struct config *config, const char *config_path, const char *runtime_dir,
@@ -43,6 +45,7 @@ int broker_main(const struct birth *birth);
 int worker_main(const struct birth *birth);
 int spare_main(const struct birth *birth);
 int manager_main(const struct birth *birth);
+int sweeper_main(const struct birth *birth);
 
 /* Fork a child of `role`.  *ret_control is the supervisor's end of its control socket,
  * non-blocking and close-on-exec.  Returns the pid or -errno. */

@@ -5,12 +5,18 @@
  * own from the first I/O kind on.  Nothing else touches it.
  */
 #include <event2/event.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/config.h"
 #include "daemon/executor.h"
 #include "daemon/kinds/array_views.h"
+#include "daemon/left.h"
+#include "daemon/limits.h"
+#include "daemon/scratch.h"
 #include "daemon/usage.h"
 #include "ipc/clock.h"
 
@@ -20,8 +26,11 @@
 static _Thread_local struct runner {
 	bool open;
 	struct usage_meter meter;
+	struct left_watch left;  /* in a worker that runs one job at a time */
 	struct event_base *loop; /* NULL until an I/O kind runs */
 } runner;
+
+static struct worker *here; /* this process; NULL in a test */
 
 /* ---- calls ---- */
 
@@ -34,13 +43,38 @@ call_begin(struct call *call, const struct run_body *run, const void *args)
 	call->id = run->id;
 	call->attempt = run->attempt;
 	call->outcome = (struct outcome){ .state = JOB_SUCCEEDED };
+	call->kind_index = run->kind;
+	call->scratch = NULL;
+	call->growth_kib = 0;
+	call->flags = run->memory_bytes != 0 ? RECEIPT_LIMIT_PROCESS : 0;
 	msgpack_sbuffer_init(&call->result);
 	call->message[0] = '\0';
+}
+
+/* Remove its directory.  true: something was in it. */
+static bool
+end_scratch(struct call *call, struct left_body *left)
+{
+	struct scratch_count count;
+
+	if (call->scratch == NULL)
+		return false;
+	if (scratch_clear(call->scratch, false, &count))
+		worker_litters(here);
+	free(call->scratch);
+	call->scratch = NULL;
+	left->files = count.files;
+	left->bytes = count.bytes;
+	left->flags = count.more ? LEFT_MORE : 0;
+	return count.files > 0 || count.more;
 }
 
 void
 call_end(struct call *call)
 {
+	struct left_body nobody;
+
+	(void)end_scratch(call, &nobody);
 	msgpack_sbuffer_destroy(&call->result);
 }
 
@@ -64,11 +98,41 @@ unlock_publishing(struct worker *w, void *lock, bool had_room)
 }
 
 void
+run_tell_left(struct worker *w, const struct left_body *left)
+{
+	struct left_body *place = link_reserve(&w->link, MSG_RUN_LEFT, (uint32_t)sizeof(*left));
+
+	*place = *left;
+	link_publish(&w->link, (uint32_t)sizeof(*left));
+}
+
+uint32_t
+run_result_flags(struct worker *w, uint32_t flags, uint64_t now_ns)
+{
+	return recycle_job(&w->recycle, now_ns) ? flags | RESULT_SPENT : flags;
+}
+
+static void
+publish_left(struct worker *w, const struct left_body *left, void *lock)
+{
+	lock_publishing(lock);
+	bool had_room = lock == NULL || link_has_room(&w->link, (uint32_t)sizeof(*left));
+	run_tell_left(w, left);
+	unlock_publishing(w, lock, had_room);
+}
+
+void
 run_publish(struct worker *w, struct call *call, uint64_t ticket, void *publish_lock)
 {
-	struct result_body body = { .ticket = ticket };
+	struct result_body body = { .ticket = ticket, .growth_kib = call->growth_kib };
+	struct left_body left = { .ticket = ticket };
 
+	if (end_scratch(call, &left)) {
+		left.kind = call->kind_index;
+		publish_left(w, &left, publish_lock);
+	}
 	call->outcome.result_length = (uint32_t)call->result.size;
+	body.flags = run_result_flags(w, call->flags, call->outcome.ended_ns);
 	body.outcome = call->outcome;
 	uint32_t length =
 		(uint32_t)sizeof(body) + call->outcome.result_length + call->outcome.message_length;
@@ -219,11 +283,68 @@ run_io(struct io_call *io)
 
 /* ---- one job ---- */
 
+void
+run_open(struct worker *w)
+{
+	here = w;
+}
+
+const char *
+call_scratch(struct call *call)
+{
+	char name[SCRATCH_NAME];
+
+	if (call->scratch != NULL)
+		return call->scratch->path;
+	if (here == NULL || here->scratch_home == NULL) {
+		call_fail(call, "there are no scratch directories here; see the daemon's log");
+		return NULL;
+	}
+	struct scratch *s = malloc(sizeof(*s));
+	if (s == NULL) {
+		call_no_memory(call, "no memory for a scratch directory");
+		return NULL;
+	}
+	snprintf(name, sizeof(name), "%.31s-%u-%llu", here->pool->name, here->slot,
+		 (unsigned long long)call->id);
+	scratch_init(s, here->scratch_home, name);
+	int r = scratch_take(s, false, 0, 0);
+	if (r < 0) {
+		call_fail(call, "cannot make a scratch directory in %s: %s", here->scratch_home,
+			  strerror(-r));
+		free(s);
+		return NULL;
+	}
+	call->scratch = s;
+	return s->path;
+}
+
+void
+worker_litters(const struct worker *w)
+{
+	struct empty_body empty = { 0 };
+
+	(void)frame_send(w->control, MSG_LITTER, &empty, NULL, 0, NULL, 0);
+}
+
+void
+worker_wait_for_end(const struct worker *w)
+{
+	struct pollfd control = { .fd = w->control, .events = POLLIN };
+
+	while (poll(&control, 1, -1) != 1)
+		;
+}
+
 static void
-open_runner(bool whole_process)
+open_runner(const struct worker *w, bool whole_process)
 {
 	runner.open = true;
 	usage_open(&runner.meter, whole_process);
+	runner.left.directory = -1;
+	/* ZeroMQ's threads open descriptors when they like. */
+	if (whole_process)
+		left_open(&runner.left, w->link.shared->way != LINK_ZMQ);
 }
 
 void
@@ -232,6 +353,7 @@ run_close(void)
 	if (!runner.open)
 		return;
 	usage_close(&runner.meter);
+	left_close(&runner.left);
 	if (runner.loop != NULL)
 		event_base_free(runner.loop);
 	runner = (struct runner){ 0 };
@@ -267,32 +389,87 @@ cannot_run(const struct kind *kind, const struct run_body *run)
 	return NULL;
 }
 
-void
-run_one(struct worker *w, const struct run_body *run, const void *args, void *publish_lock)
+/* Look at what there is before the run; short runs are only noted. */
+static void
+look_before(struct worker *w, const struct run_body *run)
 {
-	struct io_call io;
-	struct call *call = &io.call;
+	struct left_body left;
 
-	if (!runner.open)
-		open_runner(publish_lock == NULL);
-	call_begin(call, run, args);
-	const char *obstacle = cannot_run(call->kind, run);
-	if (obstacle == NULL)
-		usage_begin(&runner.meter, run->kind);
-	call->outcome.started_ns = clock_now();
-	if (obstacle != NULL)
-		call_fail(call, "%s", obstacle);
-	else if (run->item_low < run->item_high && call->kind->range != NULL)
+	if (!usage_is_due(&runner.meter, run->kind)) {
+		left_short(&runner.left, run->kind);
+	} else if (left_begin(&runner.left, &left)) {
+		recycle_now(&w->recycle);
+		run_tell_left(w, &left);
+	}
+}
+
+/* What the run left behind, if it was one that was looked at. */
+static void
+look_after(struct worker *w, struct call *call, const struct run_body *run)
+{
+	struct left_body left = { .ticket = run->ticket, .kind = run->kind };
+
+	if (!runner.meter.full)
+		return;
+	call->flags |= RESULT_MEASURED;
+	call->growth_kib = (int32_t)(runner.meter.growth / 1024);
+	if (!left_end(&runner.left, call->kind, &left))
+		return;
+	if (left.descriptors > 0)
+		recycle_now(&w->recycle);
+	run_tell_left(w, &left);
+}
+
+static void
+run_kind(struct worker *w, struct io_call *io, const struct run_body *run, void *publish_lock)
+{
+	struct call *call = &io->call;
+
+	if (run->item_low < run->item_high && call->kind->range != NULL)
 		run_pieces(w, call, run, publish_lock);
 	else if (run->item_low < run->item_high)
 		run_range(w, call, run, publish_lock);
 	else if (call->kind->class == KIND_IO)
-		run_io(&io);
+		run_io(io);
 	else
 		call->kind->run(call);
-	call->outcome.ended_ns = clock_now();
+}
+
+bool
+run_one(struct worker *w, const struct run_body *run, const void *args, void *publish_lock)
+{
+	struct io_call io;
+	struct call *call = &io.call;
+	struct limits limits;
+	bool alone = publish_lock == NULL, undone = true;
+
+	if (!runner.open)
+		open_runner(w, alone);
+	call_begin(call, run, args);
+	const char *obstacle = cannot_run(call->kind, run);
 	if (obstacle == NULL)
+		obstacle = limits_begin(&limits, run, alone);
+	if (obstacle == NULL && alone)
+		look_before(w, run);
+	if (obstacle == NULL)
+		usage_begin(&runner.meter, run->kind);
+	call->outcome.started_ns = clock_now();
+	if (obstacle == NULL)
+		run_kind(w, &io, run, publish_lock);
+	else
+		call_fail(call, "%s", obstacle);
+	call->outcome.ended_ns = clock_now();
+	if (obstacle == NULL) {
 		usage_end(&runner.meter, run->kind, &call->outcome);
+		undone = limits_end(&limits);
+		if (alone)
+			look_after(w, call, run);
+	}
+	if (!undone) {
+		recycle_now(&w->recycle);
+		call->flags |= alone ? RESULT_HALTED : 0;
+	}
 	run_publish(w, call, run->ticket, publish_lock);
 	call_end(call);
+	return undone;
 }

@@ -178,6 +178,8 @@ on_control(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	while ((r = frame_recv(fd, &in, &why)) == 0) {
 		frame_close_fds(&in);
+		if (in.type == MSG_LITTER)
+			sweeper_start(slot->pool->supervisor);
 		if (in.type != MSG_READY || slot->state != SLOT_STARTING)
 			continue;
 		slot->state = SLOT_READY;

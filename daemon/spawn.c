@@ -27,6 +27,7 @@ static const struct role_row {
 	[ROLE_WORKER] = { "worker", worker_main },
 	[ROLE_SPARE] = { "spare", spare_main },
 	[ROLE_MANAGER] = { "manager", manager_main },
+	[ROLE_SWEEPER] = { "sweeper", sweeper_main },
 };
 
 static int

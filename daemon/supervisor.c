@@ -245,6 +245,7 @@ begin_stop(struct supervisor *s)
 	s->phase = STOP;
 	slots_stop(s);
 	minder_stop(s);
+	sweeper_stop(s);
 	set_deadline(s, STOP_PATIENCE_S * NS_PER_S);
 	end_if_alone(s);
 }
@@ -330,13 +331,15 @@ on_child(evutil_socket_t fd, short what, void *context)
 			broker_died(s, status);
 			continue;
 		}
-		if (minder_reaped(s, pid, status))
+		if (minder_reaped(s, pid, status) || sweeper_reaped(s, pid))
 			continue;
-		struct pool_slots *p = slots_reap(s, pid, status);
-		strangers |= p == NULL || p->config->executor->classes == 1u << KIND_COMMAND;
+		(void)slots_reap(s, pid, status);
+		strangers = true; /* or a worker, who may have left children */
 	}
-	if (strangers)
+	if (strangers) {
 		orphans_end(s);
+		cgroup_tidy(&s->cgroup);
+	}
 	tell_left_out(s);
 	end_if_alone(s);
 }
@@ -396,6 +399,7 @@ supervisor_progress(struct supervisor *s)
 	notify_ready(s);
 	spares_begin(s);
 	minder_begin(s);
+	sweeper_begin(s);
 }
 
 /* ---- birth ---- */
@@ -476,6 +480,10 @@ open_all(struct supervisor *s, const char *socket_path)
 	if (r < 0)
 		return r;
 	link_sweep(s->runtime_dir);
+	cgroup_open(&s->cgroup, s->config->cgroups);
+	cgroup_sweep(&s->cgroup);
+	s->birth.cgroup = &s->cgroup;
+	sweeper_open(s);
 	s->birth.board = s->board;
 	s->birth.broker_bell = bell_create();
 	if (s->birth.broker_bell < 0)
@@ -498,6 +506,8 @@ close_all(struct supervisor *s)
 {
 	slots_close(s);
 	minder_close(s);
+	sweeper_close(s);
+	cgroup_close(&s->cgroup);
 	forget_broker(s);
 	for (size_t i = 0; i < sizeof(s->signals) / sizeof(s->signals[0]); i++)
 		event_free(s->signals[i]);

@@ -6,6 +6,7 @@
  *   spares.c      links and a worker process kept ready
  *   outbox.c      messages to the broker, kept while its socket is full
  *   minder.c      the manager: its memory, its start, its deaths
+ *   sweeper.c     scratch directories, and what removes the large ones
  *   orphans.c     what dead command workers left behind
  *   directory.c   the lock of the runtime directory
  *   notify.c      what the service manager is told
@@ -21,7 +22,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/roles.h"
+#include "daemon/scratch.h"
 #include "ipc/message.h"
 
 /* A worker's place.  Slot states and what moves them:
@@ -77,7 +80,7 @@ struct letter {
 	int fds[FRAME_FDS_MAX];
 	int fd_count;
 	size_t length;
-	unsigned char body[80];
+	unsigned char body[64];
 };
 
 #define SPARE_LINKS BOARD_SPARES
@@ -96,6 +99,15 @@ struct minder {
 	unsigned failures, restarts;
 	uint64_t deaths_ns[DEATHS_KEPT]; /* without progress */
 	unsigned deaths;
+};
+
+/* Removes what jobs left in their scratch directories (sweeper.c). */
+struct sweeper {
+	struct scratch_home home;
+	char directory[PATH_MAX - 128]; /* where homes lie */
+	pid_t pid;                      /* 0: none runs */
+	int control;
+	bool again; /* there is news for it */
 };
 
 struct supervisor {
@@ -120,6 +132,8 @@ struct supervisor {
 	int spare_control;
 	pid_t spare_ended; /* killed by us, not reaped yet */
 	struct minder minder;
+	struct sweeper sweeper;
+	struct cgroup cgroup;
 	struct event *refill; /* make spares when nothing else is to do */
 	struct event *watchdog, *deadline;
 	struct event *tell_later; /* lines that were left out are told then */
@@ -172,6 +186,14 @@ void minder_resume(struct supervisor *s); /* try again after it was given up */
 void minder_stop(struct supervisor *s);
 void minder_kill(struct supervisor *s);
 void minder_close(struct supervisor *s);
+
+/* sweeper.c */
+void sweeper_open(struct supervisor *s);  /* without a scratch directory the daemon does well */
+void sweeper_begin(struct supervisor *s); /* at start: what dead daemons left */
+void sweeper_start(struct supervisor *s); /* there is litter */
+bool sweeper_reaped(struct supervisor *s, pid_t pid); /* true: it was the sweeper */
+void sweeper_stop(struct supervisor *s);
+void sweeper_close(struct supervisor *s);
 
 /* outbox.c: to the broker; without one, nothing is kept. */
 void tell_broker(struct supervisor *s, unsigned type, const void *body, size_t length,

@@ -19,6 +19,7 @@
 
 #define TINY_RUNS  8  /* in a row make a kind tiny */
 #define FULL_EVERY 64 /* runs of a tiny kind */
+#define GUESSES    (sizeof(((struct usage_meter *)0)->guesses) / sizeof(struct usage_guess))
 
 /* Above this, malloc gives memory back to the kernel on free.  glibc would otherwise raise the
  * bound to the largest block ever freed, and a job's memory would stay with the worker and
@@ -120,6 +121,7 @@ read_memory(struct usage_meter *m, const struct usage_snapshot *now)
 	uint64_t faults = now->faults_minor + now->faults_major;
 	char text[2048];
 
+	m->growth = 0;
 	if (faults == m->memory_faults)
 		return m->memory_last;
 	ssize_t n = m->status < 0 ? -1 : pread(m->status, text, sizeof(text) - 1, 0);
@@ -128,6 +130,9 @@ read_memory(struct usage_meter *m, const struct usage_snapshot *now)
 	text[n] = '\0';
 	uint64_t peak = status_field(text, "\nVmHWM:");
 	m->memory_last = m->whole_process ? status_field(text, "\nVmRSS:") : peak;
+	uint64_t anonymous = status_field(text, "\nRssAnon:");
+	m->growth = m->anonymous_last != 0 ? (int64_t)(anonymous - m->anonymous_last) : 0;
+	m->anonymous_last = anonymous;
 	m->memory_faults = faults;
 	m->peak_stale = peak > m->memory_last;
 	return peak;
@@ -177,20 +182,24 @@ run_time(const struct outcome *o)
 	return o->ended_ns > o->started_ns ? o->ended_ns - o->started_ns : 0;
 }
 
-static struct usage_guess *
-guess_of(struct usage_meter *m, unsigned kind)
+bool
+usage_is_due(const struct usage_meter *m, unsigned kind)
 {
-	return &m->guesses[kind % (sizeof(m->guesses) / sizeof(m->guesses[0]))];
+	const struct usage_guess *g = &m->guesses[kind % GUESSES];
+
+	return g->tiny_in_row < TINY_RUNS || g->since_full + 1 >= FULL_EVERY;
 }
 
 void
 usage_begin(struct usage_meter *m, unsigned kind)
 {
-	struct usage_guess *g = guess_of(m, kind);
+	struct usage_guess *g = &m->guesses[kind % GUESSES];
 
-	m->full = g->tiny_in_row < TINY_RUNS || ++g->since_full >= FULL_EVERY;
-	if (!m->full)
+	m->full = usage_is_due(m, kind);
+	if (!m->full) {
+		g->since_full++;
 		return;
+	}
 	g->since_full = 0;
 	read_rusage(&m->base);
 	reset_peak(m);
@@ -249,7 +258,7 @@ end_surprise(struct usage_meter *m, struct outcome *o)
 void
 usage_end(struct usage_meter *m, unsigned kind, struct outcome *o)
 {
-	struct usage_guess *g = guess_of(m, kind);
+	struct usage_guess *g = &m->guesses[kind % GUESSES];
 	uint64_t run = run_time(o);
 
 	o->usage = (struct usage){ 0 };

@@ -28,6 +28,8 @@ struct usage_meter {
 	int clear_refs;
 	bool whole_process; /* alone in its process: peak memory is the job's */
 	uint64_t memory_last; /* what the process held when it was last read */
+	uint64_t anonymous_last; /* ... of which nobody else has: RssAnon; 0: not known */
+	int64_t growth; /* of that, in the last run that was measured in full */
 	uint64_t memory_faults; /* page faults of the thread by then: none since, no growth */
 	bool peak_stale; /* the kernel's peak is above memory_last */
 	struct usage_snapshot {
@@ -48,6 +50,9 @@ struct usage_meter {
  * stays zero and the receipt says USAGE_LIGHT. */
 void usage_open(struct usage_meter *m, bool whole_process);
 void usage_close(struct usage_meter *m);
+
+/* Will the next run of this kind be measured in full? */
+bool usage_is_due(const struct usage_meter *m, unsigned kind);
 
 /* Call right before outcome->started_ns is taken, and right after ended_ns is. */
 void usage_begin(struct usage_meter *m, unsigned kind);

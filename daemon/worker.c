@@ -45,7 +45,11 @@ int
 worker_main(const struct birth *birth)
 {
 	const struct pool_config *pool = &birth->config->pools[birth->pool];
-	struct worker w = { .pool = pool, .slot = birth->slot, .control = birth->control };
+	struct worker w = { .pool = pool,
+			    .slot = birth->slot,
+			    .control = birth->control,
+			    .cgroup = birth->cgroup,
+			    .scratch_home = birth->scratch_home };
 	char role[64];
 	struct link_shared *shared;
 
@@ -53,6 +57,8 @@ worker_main(const struct birth *birth)
 	title_set("pyprepd: %s", role);
 	log_open(role, LOG_LEVEL_INFO);
 	(void)sched_getaffinity(0, sizeof(w.usable), &w.usable);
+	recycle_open(&w.recycle, pool);
+	run_open(&w);
 	int r = limit_memory(pool);
 	if (r == 0)
 		r = link_map(birth->link.memfd, &shared);

@@ -129,13 +129,16 @@ struct run_body { /* tail: arguments, as args.h packs them, then the client's co
 	uint64_t timeout_ns;
 	int64_t item_low;
 	int64_t item_high;
+	uint64_t memory_bytes; /* the most this run may take; 0: no limit */
 	uint32_t uid; /* of the submitter */
 	uint32_t gid;
 	uint16_t kind;
 	uint16_t attempt;
+	int32_t nice; /* so much lower than the daemon's priority: 0 .. 19 */
 	uint32_t flags; /* RUN_* */
 	uint32_t args_length; /* of the tail's two parts; link_send_run() fills them */
 	uint32_t context_length; /* see daemon/context.h; 0: none */
+	uint32_t reserved;
 };
 #define RUN_DROP_TO_USER 1u /* a command changes to uid and gid before it starts */
 
@@ -148,9 +151,28 @@ struct stop_body { /* end a running job */
 struct result_body { /* tail: result, error text; see struct outcome */
 	uint64_t ticket;
 	struct outcome outcome;
-	uint32_t flags; /* RECEIPT_TRUNCATED */
-	uint32_t reserved;
+	uint32_t flags; /* RECEIPT_*, RESULT_* */
+	int32_t growth_kib; /* memory that the worker holds more than before; where measured */
 };
+#define RESULT_MEASURED 0x40000000u /* growth_kib is a figure */
+#define RESULT_HALTED   0x20000000u /* the worker runs nothing more */
+#define RESULT_SPENT    0x80000000u /* the worker asks to be replaced */
+#define RESULT_FLAGS    (RESULT_MEASURED | RESULT_HALTED | RESULT_SPENT)
+
+/* What a job left behind in its worker; comes before its result. */
+struct left_body {
+	uint64_t ticket; /* 0: of one of several short runs before, which one is not known */
+	uint16_t kind; /* LEFT_KINDS: of several kinds */
+	uint16_t reserved;
+	uint32_t descriptors; /* still open */
+	uint32_t segments; /* names in /dev/shm; removed */
+	uint32_t processes; /* killed */
+	uint64_t files, bytes; /* in its scratch directory; removed */
+	uint32_t flags; /* LEFT_* */
+	uint32_t reserved_too;
+};
+#define LEFT_KINDS UINT16_MAX
+#define LEFT_MORE  1u /* files and bytes are what was counted, and there were more */
 
 /* Supervisor and its children. */
 struct ready_body {
@@ -165,7 +187,7 @@ struct worker_up_body { /* carries the link: memfd, the worker's bell */
 	uint32_t generation; /* counts the starts of this slot */
 	uint32_t restarts; /* starts that followed a death nobody ordered */
 	uint32_t adopted; /* 1: it ran before this broker was born */
-	uint32_t reserved;
+	uint32_t leaving; /* 1: its successor is ready: it gets no more jobs */
 };
 
 struct worker_down_body {
@@ -210,12 +232,6 @@ struct manager_body { /* the manager as it is */
 	uint64_t store_inode, store_bytes; /* of its memory; 0: not made yet */
 };
 
-struct resource_body { /* one resource of the configuration */
-	char name[64];
-	uint64_t limit;
-	uint32_t number, count; /* this is the first (0) ... of so many; of none: one without a name */
-};
-
 struct attach_body { /* asks for a piece of the daemon's memory */
 	uint32_t number; /* the client's; comes back */
 	uint32_t what; /* ATTACH_* */
@@ -254,6 +270,7 @@ struct attached_body { /* carries the memfd; tail: the text of the error */
 	X(MSG_RESULT,         34, LINK,    WORKER,     struct result_body)     \
 	X(MSG_RUN_OUTPUT,     35, LINK,    WORKER,     struct output_body)     \
 	X(MSG_RUN_ITEMS,      36, LINK,    WORKER,     struct items_body)      \
+	X(MSG_RUN_LEFT,       37, LINK,    WORKER,     struct left_body)       \
 	X(MSG_READY,          48, CONTROL, CHILD,      struct ready_body)      \
 	X(MSG_WORKER_UP,      49, CONTROL, SUPERVISOR, struct worker_up_body)  \
 	X(MSG_WORKER_DOWN,    50, CONTROL, SUPERVISOR, struct worker_down_body)\
@@ -266,7 +283,8 @@ struct attached_body { /* carries the memfd; tail: the text of the error */
 	X(MSG_STOP_DAEMON,    57, CONTROL, BROKER,     struct empty_body)      \
 	X(MSG_ASSIGN,         58, CONTROL, SUPERVISOR, struct assign_body)     \
 	X(MSG_MANAGER,        59, CONTROL, SUPERVISOR, struct manager_body)    \
-	X(MSG_RESOURCE,       60, CONTROL, SUPERVISOR, struct resource_body)
+	X(MSG_LITTER,         60, CONTROL, CHILD,      struct empty_body)      \
+	X(MSG_RECYCLE,        61, CONTROL, BROKER,     struct worker_kill_body)
 
 enum message_type {
 #define X(name, value, road, sender, body) name = value,

@@ -11,12 +11,7 @@
 	X(wait)       \
 	X(ls)         \
 	X(show)       \
-	X(logs)       \
-	X(retry)      \
-	X(rm)         \
 	X(cancel)     \
-	X(hold)       \
-	X(release)    \
 	X(kinds)      \
 	X(pools)      \
 	X(pool)       \

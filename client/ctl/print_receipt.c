@@ -198,7 +198,8 @@ failure_text(const struct pyprep_receipt *r, char *buffer, size_t size)
 
 	const char *text = cause_text(r, cause, sizeof cause);
 	const char *message = r->error_message ? r->error_message : "";
-	bool own_words = strcmp(r->cause, "error") == 0 || strcmp(r->cause, "refused") == 0;
+	bool own_words = strcmp(r->cause, "error") == 0 || strcmp(r->cause, "refused") == 0 ||
+			 strcmp(r->cause, "oom") == 0;
 
 	if (own_words)
 		text = r->error_code;

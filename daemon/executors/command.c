@@ -49,6 +49,8 @@ struct command {
 	struct account account;
 	char path[PATH_MAX];
 	char message[MESSAGE_MAX];
+	char variables[3][PATH_MAX + 32]; /* of its environment, that are ours */
+	uint32_t limit;                   /* RECEIPT_LIMIT_*: what bounds its memory */
 };
 
 /* ---- outcomes ---- */
@@ -61,7 +63,7 @@ fail(struct command *cmd, enum job_cause cause, int value, const char *format, .
 	cmd->run.outcome.state = JOB_FAILED;
 	cmd->run.outcome.cause = cause;
 	cmd->run.outcome.cause_value = value;
-	cmd->run.outcome.error = ERR_RUN;
+	cmd->run.outcome.error = cause == CAUSE_OOM ? ERR_OOM : ERR_RUN;
 	va_start(args, format);
 	vsnprintf(cmd->message, sizeof(cmd->message), format, args);
 	va_end(args);
@@ -72,7 +74,9 @@ cannot_execute(struct command *cmd, int error)
 {
 	const char *name = cmd->program.argv[0];
 
-	if (error == ENOENT || error == ENOTDIR)
+	if (error == ENOMEM && cmd->limit != 0)
+		fail(cmd, CAUSE_OOM, 0, "%.200s: its memory limit is too small to start it", name);
+	else if (error == ENOENT || error == ENOTDIR)
 		fail(cmd, CAUSE_EXIT, EXIT_NOT_FOUND, "%.200s: not found", name);
 	else if (error == EACCES)
 		fail(cmd, CAUSE_EXIT, EXIT_CANNOT_RUN, "%.200s: permission denied", name);
@@ -92,6 +96,11 @@ cannot_start(struct command *cmd, struct start_failure f)
 		break;
 	case START_CWD:
 		fail(cmd, CAUSE_ERROR, 0, "cannot enter the directory %.200s: %s", cmd->program.cwd,
+		     why);
+		break;
+	case START_GROUP:
+	case START_LIMIT:
+		fail(cmd, CAUSE_ERROR, 0, "its memory limit cannot be set: %s; it was not run",
 		     why);
 		break;
 	case START_ACCOUNT:
@@ -121,6 +130,21 @@ was_stopped(struct command *cmd)
 	}
 }
 
+/* What the kernel killed for want of memory, and that made the command fail.  One that copes with
+ * the death of a child has ended as it says. */
+static bool
+was_out_of_memory(struct command *cmd, int status)
+{
+	uint64_t killed = status == 0 ? 0 : cgroup_run_oom(&cmd->run.runner->group);
+
+	if (killed == 0)
+		return false;
+	fail(cmd, CAUSE_OOM, SIGKILL,
+	     "the kernel killed %llu of its processes at the limit of %llu bytes",
+	     (unsigned long long)killed, (unsigned long long)cmd->run.body->memory_bytes);
+	return true;
+}
+
 static void
 has_ended(struct command *cmd)
 {
@@ -128,6 +152,8 @@ has_ended(struct command *cmd)
 
 	if (cmd->run.stop_reason != 0) {
 		was_stopped(cmd);
+	} else if (was_out_of_memory(cmd, status)) {
+		return;
 	} else if (WIFSIGNALED(status)) {
 		const char *name = sigdescr_np(WTERMSIG(status));
 		fail(cmd, CAUSE_SIGNAL, WTERMSIG(status), "killed by signal %d (%s)",
@@ -155,8 +181,34 @@ publish(struct command *cmd)
 	result.outcome.message_length = (uint32_t)strlen(cmd->message);
 	if (cmd->run.outputs[0].truncated || cmd->run.outputs[1].truncated)
 		result.flags |= RECEIPT_TRUNCATED;
+	result.flags =
+		run_result_flags(r->worker, result.flags | cmd->limit, result.outcome.ended_ns);
 	watch_room(r, (uint32_t)sizeof(result) + result.outcome.message_length);
 	link_finish(&r->worker->link, &result, NULL, cmd->message);
+}
+
+/* What it left behind, which is gone by now. */
+static void
+tell_left(struct command *cmd)
+{
+	struct runner *r = cmd->run.runner;
+	struct left_body left = {
+		.ticket = cmd->run.body->ticket,
+		.kind = cmd->run.body->kind,
+		.processes = (uint32_t)cmd->run.left,
+	};
+	struct scratch_count count = { 0 };
+
+	if (r->scratch.home != NULL &&
+	    scratch_clear(&r->scratch, cmd->program.account == NULL, &count))
+		worker_litters(r->worker);
+	left.files = count.files;
+	left.bytes = count.bytes;
+	left.flags = count.more ? LEFT_MORE : 0;
+	if (left.processes == 0 && left.files == 0 && !count.more)
+		return;
+	watch_room(r, (uint32_t)sizeof(left));
+	run_tell_left(r->worker, &left);
 }
 
 /* ---- starting ---- */
@@ -205,6 +257,53 @@ prepare_account(struct command *cmd, const struct run_body *run)
 	else
 		cmd->program.account = &cmd->account;
 	return e;
+}
+
+/* The whole tree's memory in a cgroup, else that of each of its processes. */
+static void
+prepare_limits(struct command *cmd, const struct run_body *run)
+{
+	struct runner *r = cmd->run.runner;
+	const struct cgroup *c = r->worker->cgroup;
+	char name[POOL_NAME_MAX + 16];
+
+	cmd->program.nice = run->nice;
+	if (run->memory_bytes == 0)
+		return;
+	snprintf(name, sizeof(name), "%s-%u", r->worker->pool->name, r->worker->slot);
+	int e = c == NULL || c->version == CGROUP_NONE
+			? -ENOENT
+			: cgroup_run_open(&r->group, c, name, run->memory_bytes);
+	if (e == 0) {
+		cmd->program.group = r->group.procs;
+		cmd->limit = RECEIPT_LIMIT_CGROUP;
+		return;
+	}
+	if (c != NULL && c->version != CGROUP_NONE)
+		log_warn("job %llu: no cgroup for its memory limit: %s; RLIMIT_AS it is",
+			 (unsigned long long)run->id, strerror(-e));
+	cmd->program.address_space = run->memory_bytes;
+	cmd->limit = RECEIPT_LIMIT_PROCESS;
+}
+
+/* Its own variables, and its directory: emptied, or made.  Without one (a full disk) it runs all
+ * the same. */
+static char **
+make_environment(struct command *cmd, const struct run_body *run)
+{
+	struct scratch *s = &cmd->run.runner->scratch;
+	bool other = cmd->program.account != NULL;
+	char *more[3] = { cmd->variables[0], cmd->variables[1], cmd->variables[2] };
+	int e = s->home == NULL ? -ENOENT : scratch_take(s, other, run->uid, run->gid);
+
+	if (e < 0 && s->home != NULL)
+		log_warn("job %llu: no scratch directory: %s", (unsigned long long)run->id,
+			 strerror(-e));
+	snprintf(more[0], sizeof(cmd->variables[0]), "PYPREP_JOB=%llu",
+		 (unsigned long long)run->id);
+	snprintf(more[1], sizeof(cmd->variables[1]), "PYPREP_ATTEMPT=%u", run->attempt);
+	snprintf(more[2], sizeof(cmd->variables[2]), "PYPREP_SCRATCH=%s", s->path);
+	return context_extend(cmd->program.envp, more, e == 0 ? 3 : 2);
 }
 
 static char **
@@ -280,6 +379,13 @@ run_job(struct command *cmd, const struct run_request *q)
 		return;
 	}
 	cmd->program.path = cmd->path;
+	scoped_free char **env = make_environment(cmd, &q->run);
+	if (env == NULL) {
+		fail(cmd, CAUSE_ERROR, 0, "out of memory for its environment");
+		return;
+	}
+	cmd->program.envp = env;
+	prepare_limits(cmd, &q->run);
 	if (start(cmd) == 0) {
 		watch(&cmd->run);
 		has_ended(cmd);
@@ -290,6 +396,7 @@ static void
 run_request(struct runner *r, const struct run_request *q)
 {
 	struct command cmd = {
+		.program.group = -1,
 		.run = { .runner = r,
 			 .body = &q->run,
 			 .outputs = { { .fd = -1 }, { .fd = -1 } },
@@ -301,6 +408,8 @@ run_request(struct runner *r, const struct run_request *q)
 	output_close(&cmd.run.outputs[1]);
 	context_free(&cmd.context);
 	account_free(&cmd.account);
+	cgroup_run_close(&r->group);
+	tell_left(&cmd);
 	publish(&cmd);
 }
 
@@ -362,7 +471,7 @@ follow_supervisor(struct runner *r)
 static int
 runner_open(struct runner *r, struct worker *w)
 {
-	*r = (struct runner){ .worker = w };
+	*r = (struct runner){ .worker = w, .group.procs = -1 };
 	aside_init(&r->aside);
 	r->devnull = open_devnull();
 	if (r->devnull < 0)
@@ -375,6 +484,11 @@ runner_open(struct runner *r, struct worker *w)
 		e = context_default(&r->context);
 	if (e == 0)
 		e = starter_open(&r->starter);
+	if (e == 0 && w->scratch_home != NULL) {
+		char name[SCRATCH_NAME];
+		snprintf(name, sizeof(name), "%s-%u", w->pool->name, w->slot);
+		scratch_init(&r->scratch, w->scratch_home, name);
+	}
 	if (e == 0)
 		forget_peak_memory();
 	return e;

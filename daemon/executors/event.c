@@ -94,6 +94,9 @@ job_start(struct loop *loop, struct job *job)
 	if (io->call.kind == NULL || io->call.kind->class != KIND_IO) {
 		call_fail(&io->call, "only kinds of class io run on an event loop");
 		io_done(io);
+	} else if (job->run.memory_bytes != 0) { /* not admitted, either */
+		call_fail(&io->call, "an event loop cannot limit the memory of one of its jobs");
+		io_done(io);
 	} else {
 		io->call.kind->start(io);
 	}
@@ -136,7 +139,7 @@ fail_unstarted(struct loop *loop, const struct run_body *run)
 
 	call_begin(&call, run, NULL);
 	call.outcome.started_ns = call.outcome.ended_ns = clock_now();
-	call_fail(&call, "no memory for one more job in this worker");
+	call_no_memory(&call, "no memory for one more job in this worker");
 	run_publish(loop->w, &call, run->ticket, NULL);
 	call_end(&call);
 }

@@ -13,6 +13,7 @@ int
 process_run(struct worker *w)
 {
 	struct link_worker *l = &w->link;
+	bool go_on = true;
 
 	link_worker_ready(l);
 	for (;;) {
@@ -28,9 +29,13 @@ process_run(struct worker *w)
 		/* MSG_STOP is not for us: a job here ends with its worker. */
 		if (record->type == MSG_RUN) {
 			const struct run_body *run = (const void *)record->body;
-			run_one(w, run, run + 1, NULL);
+			go_on = run_one(w, run, run + 1, NULL);
 		}
 		link_release(l, record);
+		if (!go_on) {
+			worker_wait_for_end(w);
+			break;
+		}
 	}
 	run_close();
 	return EXIT_SUCCESS;

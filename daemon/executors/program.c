@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -65,9 +66,24 @@ become(const struct account *i)
 	       geteuid() == i->uid && getgid() == i->gid && getegid() == i->gid;
 }
 
+/* Where it is forbidden (a seccomp filter), the program runs as others do. */
+IN_CHILD static void
+be_nice(int more)
+{
+	/* The raw call gives 20 - nice, and no -1 that is none. */
+	int now = 20 - (int)syscall(SYS_getpriority, PRIO_PROCESS, 0);
+
+	(void)syscall(SYS_setpriority, PRIO_PROCESS, 0, now + more);
+}
+
 IN_CHILD static enum start_step
 prepare_and_exec(const struct program *q, pid_t parent)
 {
+	/* As who we are: another user may not.  "0" is who writes it. */
+	if (q->group >= 0 && write(q->group, "0", 1) != 1)
+		return START_GROUP;
+	if (q->nice > 0)
+		be_nice(q->nice);
 	if (setsid() < 0)
 		return START_SESSION;
 	if (q->account != NULL && !become(q->account))
@@ -90,6 +106,9 @@ prepare_and_exec(const struct program *q, pid_t parent)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (q->cpus != NULL)
 		(void)syscall(SYS_sched_setaffinity, 0, sizeof(*q->cpus), q->cpus);
+	struct rlimit space = { q->address_space, q->address_space };
+	if (q->address_space != 0 && setrlimit(RLIMIT_AS, &space) < 0)
+		return START_LIMIT;
 	execve(q->path, q->argv, q->envp);
 	return START_EXEC;
 }

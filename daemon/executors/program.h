@@ -14,12 +14,22 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "daemon/executors/account.h"
 
 /* Where a start can fail. */
-enum start_step { START_CLONE, START_SESSION, START_ACCOUNT, START_CWD, START_STDIO, START_EXEC };
+enum start_step {
+	START_CLONE,
+	START_GROUP,
+	START_SESSION,
+	START_ACCOUNT,
+	START_CWD,
+	START_STDIO,
+	START_LIMIT,
+	START_EXEC
+};
 
 struct start_failure {
 	enum start_step step;
@@ -35,6 +45,9 @@ struct program {
 	const cpu_set_t *cpus;         /* where it may run; NULL: as we */
 	int stdio[3];                  /* above 2 */
 	const struct account *account; /* become it; NULL: stay who we are */
+	int group;                     /* cgroup.procs of the cgroup to be in; -1: ours */
+	uint64_t address_space;        /* RLIMIT_AS of each of its processes; 0: as ours */
+	int nice;                      /* added to our niceness */
 };
 
 /* One per process; not for two threads at once. */

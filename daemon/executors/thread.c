@@ -64,7 +64,10 @@ work(void *arg)
 	struct crew *crew = hand->crew;
 
 	while (take(crew, hand->request))
-		run_one(crew->w, hand->request, hand->request + 1, &crew->publish);
+		if (!run_one(crew->w, hand->request, hand->request + 1, &crew->publish)) {
+			worker_wait_for_end(crew->w);
+			break;
+		}
 	run_close();
 	return NULL;
 }

@@ -36,7 +36,7 @@ reap_any(void)
 }
 
 static _Noreturn void
-die_with_the_tree(void)
+die_with_the_tree(struct runner *r)
 {
 	uint64_t end = clock_now() + LAST_KILL_NS;
 
@@ -46,13 +46,17 @@ die_with_the_tree(void)
 			break;
 		poll(NULL, 0, 1);
 	}
+	struct scratch_count count;
+	if (r->scratch.home != NULL)
+		(void)scratch_clear(&r->scratch, false, &count);
+	cgroup_run_close_last(&r->group);
 	_exit(EXIT_FAILURE);
 }
 
 /* Take what signals there are; true when a child has ended.  A SIGTERM counts only as the
  * kernel's news that the supervisor died: anybody else's is ignored. */
 static bool
-take_signals(const struct runner *r)
+take_signals(struct runner *r)
 {
 	struct signalfd_siginfo infos[4];
 	ssize_t n = read(r->signals, infos, sizeof(infos));
@@ -62,7 +66,7 @@ take_signals(const struct runner *r)
 		if (infos[i].ssi_signo == SIGCHLD)
 			child = true;
 		else if (getppid() != r->supervisor)
-			die_with_the_tree();
+			die_with_the_tree(r);
 	}
 	return child;
 }
@@ -165,6 +169,8 @@ advance(struct run *c)
 	if (c->phase != RUN_KILLING)
 		return;
 	size_t left = tree_signal(SIGKILL);
+	if (c->stop_reason == 0 && left > c->left)
+		c->left = left;
 	reap(c);
 	if (!c->childless && clock_now() >= c->deadline_ns)
 		give_up(c, left);

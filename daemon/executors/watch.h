@@ -17,11 +17,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/context.h"
 #include "daemon/executor.h"
 #include "daemon/executors/aside.h"
 #include "daemon/executors/output.h"
 #include "daemon/executors/program.h"
+#include "daemon/scratch.h"
 
 /* The worker process, between and during commands. */
 struct runner {
@@ -30,6 +32,8 @@ struct runner {
 	struct aside aside;
 	struct context context; /* of a command whose client gave none */
 	pid_t supervisor;
+	struct scratch scratch;  /* home NULL: there is none */
+	struct cgroup_run group; /* of the command that runs, if it has one */
 	int signals; /* signalfd: SIGCHLD, SIGTERM */
 	int devnull;
 	bool ordered_out; /* the supervisor wants this worker gone */
@@ -50,6 +54,7 @@ struct run {
 	bool exited;            /* the main process has been reaped */
 	bool childless;         /* nothing of the tree is left */
 	int status;             /* as wait4() gives it */
+	size_t left;            /* processes that lived on when it had ended by itself */
 	struct outcome outcome; /* started_ns by the caller; ended_ns and usage by watch() */
 };
 

@@ -130,6 +130,7 @@ fill_run(struct call *call)
 const struct kind kind_array_fill = {
 	.name = "array_fill",
 	.class = KIND_CPU,
+	.keeps = true,
 	.help = "set every element of a shared array",
 	.params = {
 		[NAME] = PARAM_ARRAY("name", "the array's name"),
@@ -176,6 +177,7 @@ scale_run(struct call *call)
 const struct kind kind_array_scale = {
 	.name = "array_scale",
 	.class = KIND_CPU,
+	.keeps = true,
 	.help = "multiply every element of a shared array; result: how many did not fit",
 	.params = {
 		[NAME] = PARAM_ARRAY("name", "the array's name"),
@@ -223,6 +225,7 @@ random_run(struct call *call)
 const struct kind kind_array_random = {
 	.name = "array_random",
 	.class = KIND_CPU,
+	.keeps = true,
 	.help = "fill a shared array with pseudo-random numbers: floats in [0, 1), integers of all sizes",
 	.params = {
 		[NAME] = PARAM_ARRAY("name", "the array's name"),
@@ -305,6 +308,7 @@ sum_run(struct call *call)
 const struct kind kind_array_sum = {
 	.name = "array_sum",
 	.class = KIND_CPU,
+	.keeps = true,
 	.help = "the sum of a shared array: exact for integers, compensated for floats",
 	.params = {
 		[NAME] = PARAM_ARRAY("name", "the array's name"),
@@ -359,6 +363,7 @@ dot_run(struct call *call)
 const struct kind kind_array_dot = {
 	.name = "array_dot",
 	.class = KIND_CPU,
+	.keeps = true,
 	.help = "the sum of the products of two shared arrays' elements",
 	.params = {
 		[NAME] = PARAM_ARRAY("name", "the one array's name"),

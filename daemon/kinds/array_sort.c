@@ -77,7 +77,7 @@ sort_range(struct call *call, int64_t first, uint32_t count, int64_t *ret)
 		uint64_t low = (uint64_t)(first + done) * length;
 		uint64_t high = a->count - low < length ? a->count : low + length;
 		if (array_sort_run(a, pair.to->array, low, high) < 0) {
-			call_fail(call, "no memory to sort %llu elements of array \"%s\"",
+			call_no_memory(call, "no memory to sort %llu elements of array \"%s\"",
 				  (unsigned long long)(high - low), a->name);
 			break;
 		}
@@ -96,7 +96,7 @@ sort_run(struct call *call)
 		return;
 	const struct array *a = pair.from->array;
 	if (array_sort_run(a, pair.to->array, 0, a->count) < 0)
-		call_fail(call, "no memory to sort array \"%s\" in one piece", a->name);
+		call_no_memory(call, "no memory to sort array \"%s\" in one piece", a->name);
 	else
 		call_result_int(call, (int64_t)a->count);
 	end(&pair);
@@ -105,6 +105,7 @@ sort_run(struct call *call)
 const struct kind kind_array_sort = {
 	.name = "array_sort",
 	.class = KIND_CPU,
+	.keeps = true,
 	.help = "sort a shared array, or, as an array job, runs of it",
 	.params = {
 		[NAME] = { .name = "name", .type = PARAM_TEXT, .low = 1, .high = NAMED_MAX,
@@ -171,6 +172,7 @@ merge_run(struct call *call)
 const struct kind kind_array_merge = {
 	.name = "array_merge",
 	.class = KIND_CPU,
+	.keeps = true,
 	.help = "merge each two sorted runs of a shared array into another one",
 	.params = {
 		[NAME] = { .name = "name", .type = PARAM_TEXT, .low = 1, .high = NAMED_MAX,

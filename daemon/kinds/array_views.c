@@ -37,6 +37,9 @@ say(struct call *call, const char *name, int r)
 	case -EINVAL:
 		call_fail(call, "\"%s\" cannot be the name of an array", name);
 		break;
+	case -ENOMEM:
+		call_no_memory(call, "no memory to attach array \"%s\"", name);
+		break;
 	default:
 		call_fail(call, "array \"%s\": %s", name, strerror(-r));
 		break;

@@ -143,6 +143,7 @@ fetch_stop(struct io_call *io)
 const struct kind kind_fetch = {
 	.name = "fetch",
 	.class = KIND_IO,
+	.keeps = true, /* connections */
 	.help = "get a URL over HTTP and forget the body: status, bytes, time",
 	.params = {
 		[URL] = { .name = "url", .type = PARAM_TEXT, .low = 8, .high = 8000,

@@ -111,6 +111,10 @@ lines_run(struct call *call)
 		return; /* file_open() said why */
 	int r = args_int(call->args, MODE) == MODE_WHOLE ? count_whole(fd, size, &counts)
 							 : count_stream(fd, &counts);
+	if (r == -ENOMEM) {
+		call_no_memory(call, "no memory to hold %s; mode=stream needs little", path);
+		return;
+	}
 	if (r < 0) {
 		call_fail(call, "cannot read %s: %s", path, strerror(-r));
 		return;

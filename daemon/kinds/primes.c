@@ -65,7 +65,7 @@ primes_run(struct call *call)
 
 	struct sieve *s = calloc(1, sizeof(*s));
 	if (s == NULL) {
-		call_fail(call, "no memory for the sieve");
+		call_no_memory(call, "no memory for the sieve");
 		return;
 	}
 	find_small_primes(s, limit);

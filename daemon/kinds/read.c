@@ -93,7 +93,7 @@ read_start(struct io_call *io)
 	struct reading *r = malloc(sizeof(*r));
 	if (r == NULL) {
 		close(fd);
-		call_fail(&io->call, "no memory for a buffer");
+		call_no_memory(&io->call, "no memory for a buffer");
 		io_done(io);
 		return;
 	}

@@ -171,7 +171,7 @@ sort_run(struct call *call)
 	size_t arrays = algorithm == ALGORITHM_MERGE ? 2 : 1;
 	int64_t *v = malloc((n + 1) * arrays * sizeof(*v));
 	if (v == NULL) {
-		call_fail(call, "no memory for %zu numbers", n);
+		call_no_memory(call, "no memory for %zu numbers", n);
 		return;
 	}
 	for (size_t i = 0; i < n; i++)

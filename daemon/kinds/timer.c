@@ -12,6 +12,6 @@ timer_start(struct io_call *io, event_callback_fn over, uint64_t ms)
 		return timer;
 	if (timer != NULL)
 		event_free(timer);
-	call_fail(&io->call, "no memory for a timer");
+	call_no_memory(&io->call, "no memory for a timer");
 	return NULL;
 }

@@ -22,7 +22,7 @@ touch_run(struct call *call)
 		unsigned char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 					     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (memory == MAP_FAILED) {
-			call_fail(call, "no %zu bytes of memory: %s", bytes, strerror(errno));
+			call_no_memory(call, "no %zu bytes of memory: %s", bytes, strerror(errno));
 			return;
 		}
 		for (size_t at = 0; at < bytes; at += page)
