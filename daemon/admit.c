@@ -291,6 +291,7 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s, const s
 	}
 	job->client = JOB_NONE;
 	job->flags |= JOB_DETACHED | JOB_NO_CLIENT;
+	gate_token(b, index, tail->token);
 	gate_park(b, index, WAIT_STORE);
 	if (durable_add(b, c, index, tail->token, &tail->params) == 0)
 		return ERR_NONE;
@@ -355,6 +356,18 @@ admit_record(struct broker *b, struct client *c, unsigned type, const unsigned c
 	}
 	if (error == ERR_NONE)
 		error = read_policy(b, &submit, &tail, &policy, why, sizeof(why));
+	if (error == ERR_NONE && policy != NULL) {
+		struct gate_answer answer;
+		enum gate_verdict v = gate_check(b, c, policy, tail.token, &answer);
+		if (v != GATE_GO)
+			policy_free(policy);
+		if (v == GATE_WAIT)
+			return -EAGAIN;
+		if (v == GATE_REFUSED) {
+			refuse_submit(b, c, &submit, answer.error, answer.why);
+			return 0;
+		}
+	}
 	if (error == ERR_NONE)
 		error = add_job(b, c, &submit, &tail, policy, why, sizeof(why));
 	if (error != ERR_NONE)

@@ -326,6 +326,22 @@ array_stop(struct broker *b, uint32_t index, enum job_cause reason)
 	return last;
 }
 
+uint64_t
+array_started(const struct broker *b, const struct job *job)
+{
+	const struct array_job *a = job->array;
+	uint64_t first_ns = a->sum.started_ns;
+
+	for (uint32_t i = 0; i < a->range_count; i++) {
+		const struct crew *w = b->pools[job->pool].crew[a->ranges[i].slot];
+		uint64_t ns =
+			atomic_load(&w->link.shared->tickets[a->ranges[i].ticket].claimed_ns);
+		if (ns != 0 && (first_ns == 0 || ns < first_ns))
+			first_ns = ns;
+	}
+	return first_ns;
+}
+
 void
 array_counts(const struct array_job *a, uint64_t *ret_items, uint64_t *ret_failed)
 {

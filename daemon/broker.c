@@ -81,6 +81,7 @@ on_pool(struct broker *b, const struct pool_body *body)
 		pool_failed(b, p);
 	else if (body->state == POOL_RUNNING && p->state == POOL_FAILED)
 		p->state = POOL_RUNNING;
+	gate_pools_changed(b);
 }
 
 /* A new broker is told of pools, workers and manager, in this order.  Before the last of them it
@@ -150,6 +151,9 @@ on_supervisor_frame(struct broker *b, struct frame_in *in)
 	case MSG_MANAGER:
 		on_manager(b, in->body);
 		break;
+	case MSG_RESOURCE:
+		gate_resource(b, in->body);
+		break;
 	case MSG_BEAT:
 		supervisor_tell(b, MSG_BEAT, in->body);
 		break;
@@ -214,6 +218,8 @@ turn(struct broker *b)
 	unsigned results = dispatch_results(b);
 	unsigned n = results + durable_take(b) + clients_poll(b);
 
+	if (b->gate_due)
+		n += gate_turn(b);
 	if (b->room_made && b->stalled_clients > 0)
 		clients_room(b);
 	if (b->room_made)
@@ -367,7 +373,8 @@ open_all(struct broker *b)
 		atomic_store(&b->board->next_id, next);
 	r = durable_open(b, &problem);
 	if (r < 0)
-		log_error("the store cannot be opened: %s", problem.message[0] != '\0' ? problem.message : strerror(-r));
+		log_error("the store cannot be opened: %s",
+			  problem.message[0] != '\0' ? problem.message : strerror(-r));
 	return r;
 }
 

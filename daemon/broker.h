@@ -195,6 +195,7 @@ struct broker {
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
 	struct gate *gate; /* gate.h */
+	bool gate_due;     /* gate_turn() has something to do */
 	uint64_t ended[JOB_STATE_COUNT];
 	unsigned char *scratch;   /* one record from a lane */
 	struct manager_body manager; /* as the supervisor last said */
@@ -326,6 +327,8 @@ void array_range_ended(struct broker *b, struct crew *w, uint32_t index,
 void array_range_back(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket);
 void array_range_lost(struct broker *b, struct crew *w, uint32_t index, uint32_t ticket,
 		      const char *why);
+/* When the first of its ranges was taken by a worker; 0: none was. */
+uint64_t array_started(const struct broker *b, const struct job *job);
 void array_counts(const struct array_job *a, uint64_t *ret_items, uint64_t *ret_failed);
 /* Give up what is not handed out; true when the job is completed by that. */
 bool array_stop(struct broker *b, uint32_t index, enum job_cause reason);

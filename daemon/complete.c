@@ -95,6 +95,7 @@ remember(struct broker *b, const struct receipt *receipt, const void *result, co
 		memcpy(e->tail, result, result_length);
 	if (message_length > 0)
 		memcpy(e->tail + result_length, message, message_length);
+	durable_remembered(b);
 }
 
 /* What its submitter may never ask for is said here: a job that did not do what it should. */
@@ -192,7 +193,7 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 
 	receipt_of(b, job, &receipt);
 	receipt.outcome = *outcome;
-	receipt.flags = flags;
+	receipt.flags = flags | (job->flags & JOB_DETACHED ? RECEIPT_DETACHED : 0);
 	receipt.returned_ns = broker_now(b, outcome->ended_ns);
 	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
 	if (job->more != NULL)

@@ -8,21 +8,21 @@
  */
 #include "daemon/config.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ini.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/config_keys.h"
 #include "ipc/cleanup.h"
 
-#define FILE_BYTES_MAX (1u << 20)
-#define POOL_EXPECTED  "expected 1 to 31 of the letters a-z, 0-9, _ and -"
+#define POOL_EXPECTED     "expected 1 to 31 of the letters a-z, 0-9, _ and -"
+#define RESOURCE_EXPECTED "expected 1 to 63 printable characters without blanks, \", =, [ and ]"
+#define SECTIONS_EXPECTED "expected [daemon], [pool \"NAME\"] or [resource \"NAME\"]"
 
 static const struct builtin_pool {
 	const char *name, *executor;
@@ -46,10 +46,12 @@ struct loader {
 	bool in_section;
 	bool indented; /* the present line starts with a blank: inih may join it to a key */
 	enum key_section section;
-	struct pool_config *pool; /* of the present section */
+	struct pool_config *pool;         /* of the present section */
+	struct resource_config *resource; /* the same */
 	unsigned section_line;
 	unsigned daemon_line; /* of [daemon]; 0: not yet */
 	unsigned pool_lines[POOLS_MAX];
+	unsigned resource_lines[RESOURCES_MAX];
 	unsigned key_lines[CONFIG_KEYS_MAX]; /* where the section gave the key; 0: not yet */
 };
 
@@ -145,6 +147,8 @@ section_text(const struct loader *l, char *buffer, size_t size)
 {
 	if (l->section == SECTION_POOL)
 		snprintf(buffer, size, "[pool \"%s\"]", l->pool->name);
+	else if (l->section == SECTION_RESOURCE)
+		snprintf(buffer, size, "[resource \"%s\"]", l->resource->name);
 	else
 		snprintf(buffer, size, "[daemon]");
 	return buffer;
@@ -199,7 +203,12 @@ finish_section(struct loader *l)
 		return;
 	if (l->section == SECTION_POOL)
 		finish_pool(l);
-	else if (!line_of(l, "socket_mode"))
+	else if (l->section == SECTION_RESOURCE && !line_of(l, "limit"))
+		refuse_at(l, l->section_line,
+			  "[resource \"%s\"] has no limit; add a line \"limit = N\", the units "
+			  "that jobs may have at once",
+			  l->resource->name);
+	else if (l->section == SECTION_DAEMON && !line_of(l, "socket_mode"))
 		l->config.socket_mode = default_mode(&l->config);
 }
 
@@ -260,19 +269,76 @@ begin_pool(struct loader *l, const char *name, size_t length)
 			l->pool->executor = executor_by_name(builtin_pools[i].executor);
 }
 
+/* What --need NAME=N and a reader of `pyprepctl status` take for one word. */
+static bool
+is_resource_name(const char *name, size_t length)
+{
+	if (length < 1 || length > RESOURCE_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (!isgraph((unsigned char)name[i]) || strchr("\"=[]", name[i]))
+			return false;
+	return true;
+}
+
+static void
+begin_resource(struct loader *l, const char *name, size_t length)
+{
+	struct config *c = &l->config;
+
+	if (!is_resource_name(name, length)) {
+		refuse(l, "bad resource name \"%.*s\": " RESOURCE_EXPECTED,
+		       (int)(length < 60 ? length : 60), name);
+		return;
+	}
+	for (unsigned i = 0; i < c->resource_count; i++)
+		if (strlen(c->resources[i].name) == length &&
+		    strncmp(c->resources[i].name, name, length) == 0) {
+			refuse(l, "[resource \"%s\"] was already given on line %u",
+			       c->resources[i].name, l->resource_lines[i]);
+			return;
+		}
+	if (c->resource_count == RESOURCES_MAX) {
+		refuse(l, "more than %d resources", RESOURCES_MAX);
+		return;
+	}
+	l->resource_lines[c->resource_count] = l->line;
+	l->section = SECTION_RESOURCE;
+	l->resource = &c->resources[c->resource_count++];
+	*l->resource = (struct resource_config){ 0 };
+	memcpy(l->resource->name, name, length);
+}
+
 static void
 refuse_section(struct loader *l, const char *name, size_t length)
 {
-	static const char *const sections[] = { "daemon", "pool" };
+	static const char *const sections[] = { "daemon", "pool", "resource" };
 	char word[64];
 
 	snprintf(word, sizeof(word), "%.*s", (int)strcspn(name, " \t]\""), name);
-	const char *near = nearest_name(word, sections, 2);
-	bool pool = near && strcmp(near, "pool") == 0;
-	refuse(l, "unknown section [%.*s]; %s", (int)(length < 60 ? length : 60), name,
-	       pool   ? "did you mean [pool \"NAME\"]?"
-	       : near ? "did you mean [daemon]?"
-		      : "expected [daemon] or [pool \"NAME\"]");
+	const char *near = nearest_name(word, sections, 3);
+	refuse(l, "unknown section [%.*s]; %s%s%s", (int)(length < 60 ? length : 60), name,
+	       near ? "did you mean [" : SECTIONS_EXPECTED, near ? near : "",
+	       !near                         ? ""
+	       : strcmp(near, "daemon") == 0 ? "]?"
+					     : " \"NAME\"]?");
+}
+
+/* Is this `WORD "NAME"`?  Then *ret and *ret_length are NAME. */
+static bool
+is_named(const char *word, const char *text, size_t length, const char **ret, size_t *ret_length)
+{
+	size_t begin = strlen(word);
+
+	if (length < begin + 3 || strncmp(text, word, begin) != 0)
+		return false;
+	size_t blanks = strspn(text + begin, " \t");
+	begin += blanks + 1;
+	if (blanks == 0 || begin >= length || text[begin - 1] != '"' || text[length - 1] != '"')
+		return false;
+	*ret = text + begin;
+	*ret_length = length - begin - 1;
+	return true;
 }
 
 /* A line that starts with "[". */
@@ -286,7 +352,7 @@ begin_section(struct loader *l, const char *at, const char *end)
 	l->section_line = l->line;
 	l->in_section = true;
 	if (close == NULL) {
-		refuse(l, "the section's name has no end; expected [daemon] or [pool \"NAME\"]");
+		refuse(l, "the section's name has no end; " SECTIONS_EXPECTED);
 		return;
 	}
 	const char *rest = close + 1 + strspn(close + 1, " \t\r");
@@ -295,16 +361,16 @@ begin_section(struct loader *l, const char *at, const char *end)
 		       (int)(end - rest < 60 ? end - rest : 60), rest);
 		return;
 	}
-	const char *name = at + 1;
-	size_t length = (size_t)(close - name);
-	size_t blanks = length > 4 ? strspn(name + 4, " \t") : 0;
-	if (length == 6 && strncmp(name, "daemon", 6) == 0)
+	const char *text = at + 1, *name;
+	size_t length = (size_t)(close - text), name_length;
+	if (length == 6 && strncmp(text, "daemon", 6) == 0)
 		begin_daemon(l);
-	else if (length >= 7 && strncmp(name, "pool", 4) == 0 && blanks > 0 &&
-		 name[4 + blanks] == '"' && 4 + blanks + 1 < length && name[length - 1] == '"')
-		begin_pool(l, name + 4 + blanks + 1, length - 4 - blanks - 2);
+	else if (is_named("pool", text, length, &name, &name_length))
+		begin_pool(l, name, name_length);
+	else if (is_named("resource", text, length, &name, &name_length))
+		begin_resource(l, name, name_length);
 	else
-		refuse_section(l, name, length);
+		refuse_section(l, text, length);
 }
 
 /* ---- inih's hooks ---- */
@@ -342,17 +408,19 @@ read_line(char *to, int size, void *stream)
 static void
 refuse_key(struct loader *l, const char *name)
 {
-	enum key_section other = l->section == SECTION_POOL ? SECTION_DAEMON : SECTION_POOL;
+	static const char *const sections[] = { "[daemon]", "[pool \"NAME\"]",
+						"[resource \"NAME\"]" };
 	const char *names[CONFIG_KEYS_MAX];
-	char section[64];
+	char section[RESOURCE_NAME_MAX + 16];
 	size_t count = 0;
 
 	section_text(l, section, sizeof(section));
-	if (key_find(other, name)) {
-		refuse(l, "unknown key \"%s\" in %s; it belongs in %s", name, section,
-		       other == SECTION_POOL ? "[pool \"NAME\"]" : "[daemon]");
-		return;
-	}
+	for (unsigned other = 0; other < sizeof(sections) / sizeof(sections[0]); other++)
+		if (key_find((enum key_section)other, name)) {
+			refuse(l, "unknown key \"%s\" in %s; it belongs in %s", name, section,
+			       sections[other]);
+			return;
+		}
 	for (unsigned i = 0; i < config_key_count; i++)
 		if (config_keys[i].section == l->section)
 			names[count++] = config_keys[i].name;
@@ -367,8 +435,9 @@ static void
 take_key(struct loader *l, const char *name, const char *value)
 {
 	const struct config_key *key = key_find(l->section, name);
-	void *base = l->section == SECTION_POOL ? (void *)l->pool : &l->config;
-	char section[64], expected[320];
+	void *const bases[] = { &l->config, l->pool, l->resource };
+	void *base = bases[l->section];
+	char section[RESOURCE_NAME_MAX + 16], expected[320];
 
 	section_text(l, section, sizeof(section));
 	if (key == NULL) {
@@ -406,62 +475,13 @@ handle_key(void *user, const char *section, const char *name, const char *value)
 	if (l->failed)
 		return 0;
 	if (!l->in_section)
-		refuse(l,
-		       "key \"%.60s\" before the first section; start with [daemon] or "
-		       "[pool \"NAME\"]",
-		       name);
+		refuse(l, "key \"%.60s\" before the first section; " SECTIONS_EXPECTED, name);
 	else
 		take_key(l, name, value);
 	return !l->failed;
 }
 
 /* ---- the file ---- */
-
-/* The whole file as one string on the heap, the caller's to free. */
-static int
-read_text(const char *path, char **ret, size_t *ret_length, char *why, size_t why_size)
-{
-	scoped_fd fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		int error = errno;
-		snprintf(why, why_size, "%s: cannot be read: %s", path, strerror(error));
-		return -error;
-	}
-	if (S_ISDIR(st.st_mode)) {
-		snprintf(why, why_size, "%s: is a directory; expected a configuration file", path);
-		return -EISDIR;
-	}
-	scoped_free char *text = malloc(FILE_BYTES_MAX + 1);
-	if (text == NULL) {
-		snprintf(why, why_size, "%s: no memory to read it", path);
-		return -ENOMEM;
-	}
-	size_t length = 0;
-	ssize_t n;
-	while ((n = read(fd, text + length, FILE_BYTES_MAX + 1 - length)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			int error = errno;
-			snprintf(why, why_size, "%s: cannot be read: %s", path, strerror(error));
-			return -error;
-		}
-		length += (size_t)n;
-		if (length > FILE_BYTES_MAX) {
-			snprintf(why, why_size,
-				 "%s: is longer than %u bytes; expected a configuration file", path,
-				 FILE_BYTES_MAX);
-			return -EFBIG;
-		}
-	}
-	text[length] = '\0';
-	*ret = text;
-	*ret_length = length;
-	text = NULL;
-	return 0;
-}
 
 /* Control characters mean that this is no text, and would spoil the messages. */
 static bool
@@ -519,7 +539,7 @@ config_load(struct config *c, const char *path, char *why, size_t why_size)
 	scoped_free char *text = NULL;
 	size_t length = 0;
 
-	int r = read_text(path, &text, &length, why, why_size);
+	int r = config_text(path, &text, &length, why, why_size);
 	if (r < 0 || text == NULL)
 		return r;
 	if (check_text(&l, text, length))
@@ -553,5 +573,9 @@ config_print(const struct config *c, FILE *out)
 	for (unsigned i = 0; i < c->pool_count; i++) {
 		fprintf(out, "\n[pool \"%s\"]\n", c->pools[i].name);
 		print_section(SECTION_POOL, &c->pools[i], out);
+	}
+	for (unsigned i = 0; i < c->resource_count; i++) {
+		fprintf(out, "\n[resource \"%s\"]\n", c->resources[i].name);
+		print_section(SECTION_RESOURCE, &c->resources[i], out);
 	}
 }

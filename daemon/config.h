@@ -26,6 +26,8 @@ struct store_ops;
 #define POOL_NAME_MAX 31
 #define WORKERS_MAX   256 /* of one pool */
 #define OPERATORS_MAX 32
+#define RESOURCES_MAX 64
+#define RESOURCE_NAME_MAX 63
 
 struct pool_config {
 	char name[POOL_NAME_MAX + 1];
@@ -41,6 +43,12 @@ struct pool_config {
 	uint64_t recycle_growth; /* ... when it has grown by so many bytes; 0: never */
 	unsigned restart_max; /* deaths without progress ... default 5 */
 	uint64_t restart_window_ns; /* ... within this, and the pool has failed; default 10s */
+};
+
+/* Something that jobs share, such as connections to a database: --need NAME=N. */
+struct resource_config {
+	char name[RESOURCE_NAME_MAX + 1];
+	uint64_t limit; /* units that jobs have at once */
 };
 
 struct config {
@@ -69,6 +77,8 @@ struct config {
 	/* pools, in the order of the file */
 	struct pool_config pools[POOLS_MAX];
 	unsigned pool_count;
+	struct resource_config resources[RESOURCES_MAX];
+	unsigned resource_count;
 };
 
 /* The built-in configuration: pools cpu, io, threads, shell. */

@@ -19,11 +19,13 @@
 #define GIB (UINT64_C(1) << 30)
 #define TIB (UINT64_C(1) << 40)
 
-#define HOUR_NS      (3600 * NS_PER_S)
-#define DAEMON(f)    SECTION_DAEMON, #f
-#define DAEMON_AT(f) offsetof(struct config, f)
-#define POOL(f)      SECTION_POOL, #f
-#define POOL_AT(f)   offsetof(struct pool_config, f)
+#define HOUR_NS        (3600 * NS_PER_S)
+#define DAEMON(f)      SECTION_DAEMON, #f
+#define DAEMON_AT(f)   offsetof(struct config, f)
+#define POOL(f)        SECTION_POOL, #f
+#define POOL_AT(f)     offsetof(struct pool_config, f)
+#define RESOURCE(f)    SECTION_RESOURCE, #f
+#define RESOURCE_AT(f) offsetof(struct resource_config, f)
 
 /* clang-format off */
 const struct config_key config_keys[] = {
@@ -121,6 +123,11 @@ const struct config_key config_keys[] = {
 	{ POOL(restart_window),   KEY_DURATION,  NS_PER_S,   24 * HOUR_NS, "10s", NULL,
 	  "more than restart_max worker deaths within it, and the pool has failed",
 	  POOL_AT(restart_window_ns) },
+
+	{ RESOURCE(limit),        KEY_COUNT64,   1,          1000000000, NULL,
+	  "must be given",
+	  "units that jobs may have at once (--need NAME=N)",
+	  RESOURCE_AT(limit) },
 };
 /* clang-format on */
 const unsigned config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);

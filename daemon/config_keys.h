@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum key_section { SECTION_DAEMON, SECTION_POOL };
+enum key_section { SECTION_DAEMON, SECTION_POOL, SECTION_RESOURCE };
 
 enum key_type {
 	KEY_DURATION,  /* uint64_t, ns: 500ms, 2s, 1.5m; a bare number counts seconds */
@@ -37,7 +37,7 @@ struct config_key {
 	const char *fallback;  /* the default, as in the file; NULL: worked out, see `otherwise` */
 	const char *otherwise; /* the worked-out default in words */
 	const char *help;      /* one line */
-	size_t offset;         /* in struct config or struct pool_config */
+	size_t offset;         /* in struct config, pool_config or resource_config */
 };
 
 #define CONFIG_KEYS_MAX 64 /* room for per-key state; the table is checked against it */
@@ -48,7 +48,7 @@ extern const unsigned config_key_count;
 /* NULL: no such key there. */
 const struct config_key *key_find(enum key_section section, const char *name);
 
-/* Set the field of `base` (struct config or struct pool_config) from `text`.  KEY_OPERATORS
+/* Set the field of `base` (the struct of its section) from `text`.  KEY_OPERATORS
  * adds to those already there.  -EINVAL: the field is unchanged (KEY_OPERATORS: some may have
  * been added) and `expected` has the words to follow "expected ". */
 int key_parse(const struct config_key *key, const char *text, void *base, char *expected,
@@ -62,6 +62,9 @@ void key_expected(const struct config_key *key, char *buffer, size_t size);
 
 /* "1 to 256", or "" for a type without a range. */
 void key_range(const struct config_key *key, char *buffer, size_t size);
+
+/* config_text.c: the whole file as one string on the heap, the caller's to free.  0 or -errno. */
+int config_text(const char *path, char **ret, size_t *ret_length, char *why, size_t why_size);
 
 #define KEY_TEXT_MAX 1280 /* enough for the longest value: 32 operators */
 

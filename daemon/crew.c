@@ -14,6 +14,7 @@
 
 #include "daemon/broker.h"
 #include "daemon/durable.h"
+#include "daemon/gate.h"
 #include "daemon/log.h"
 #include "ipc/clock.h"
 #include "shm/segment.h"
@@ -297,7 +298,10 @@ pool_failed(struct broker *b, struct pool *p)
 {
 	uint32_t index;
 
-	p->state = POOL_FAILED;
+	if (p->state != POOL_FAILED) {
+		p->state = POOL_FAILED;
+		gate_pools_changed(b);
+	}
 	while ((index = queue_peek(b, p)) != JOB_NONE) {
 		if (job_at(&b->jobs, index)->array != NULL) {
 			array_stop(b, index, CAUSE_CANCELLED);

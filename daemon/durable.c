@@ -35,12 +35,16 @@ durable_open(struct broker *b, struct store_problem *why)
 	STAILQ_INIT(&d->again);
 	d->parked_head = d->parked_tail = JOB_NONE;
 	d->look = evtimer_new(b->base, on_again, b);
-	int r = d->look == NULL ? -ENOMEM
-				: writer_open(&d->writer, b->config->store, &options,
-					      &b->board->broker, b->birth->broker_bell, why);
+	d->save = evtimer_new(b->base, durable_on_history, b);
+	int r = d->look == NULL || d->save == NULL
+			? -ENOMEM
+			: writer_open(&d->writer, b->config->store, &options, &b->board->broker,
+				      b->birth->broker_bell, why);
 	if (r < 0) {
 		if (d->look != NULL)
 			event_free(d->look);
+		if (d->save != NULL)
+			event_free(d->save);
 		free(d);
 		return r;
 	}
@@ -70,6 +74,7 @@ durable_close(struct broker *b)
 		free(o);
 	}
 	event_free(d->look);
+	event_free(d->save);
 	free(d);
 	b->durable = NULL;
 }

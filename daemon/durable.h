@@ -54,6 +54,10 @@ void durable_retry(struct broker *b, uint32_t index, const struct receipt *recei
 /* The job is over: job_ended() (broker.h) is called when that is durable. */
 void durable_end(struct broker *b, uint32_t index, const struct receipt *receipt,
 		 const void *result, const void *message, const struct bytes *autopsy);
+/* An entry of the history was made. */
+void durable_remembered(struct broker *b);
+/* How many of the newest entries of the history are not in the store yet. */
+uint64_t durable_unsaved(const struct broker *b);
 /* Its flags, priority or time have changed (held, released, ...). */
 void durable_edit(struct broker *b, uint32_t index);
 
@@ -64,6 +68,8 @@ uint32_t durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64
 void durable_not_started(struct broker *b, uint64_t id);
 /* This attempt's end will never be known: it is queued for the next one. */
 void durable_lost(struct broker *b, uint32_t index);
+/* Is all that was open at the start in the table? */
+bool durable_loaded(const struct broker *b);
 /* There may be room in the table again: go on loading. */
 void durable_load_go_on(struct broker *b);
 /* The supervisor has told of every worker there is: what nobody runs is queued again. */

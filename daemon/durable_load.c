@@ -16,23 +16,17 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/policy.h"
+#include "daemon/rows.h"
 #include "ipc/clock.h"
 
 #define CHUNK_ROWS 1024u
-
-/* A row with all it points to. */
-struct kept_row {
-	STAILQ_ENTRY(kept_row) link;
-	struct store_row row;
-	unsigned char bytes[];
-};
 
 struct load {
 	struct question question;
 	uint64_t after_id;
 	size_t count;
 	int result;
-	STAILQ_HEAD(, kept_row) rows;
+	struct row_list rows;
 };
 
 static void ask_for_more(struct broker *b, uint64_t after_id);
@@ -142,14 +136,15 @@ add_row(struct broker *b, const struct store_row *row)
 	job->priority = (int8_t)from->priority;
 	job->uid = from->uid;
 	job->gid = from->gid;
+	job->flags = JOB_DETACHED | JOB_NO_CLIENT;
 	if (gate_bind(b, index, true, why, sizeof(why)) != ERR_NONE) {
 		log_error("job %llu: %s; it stays in the store", (unsigned long long)from->id, why);
 		jobs_remove(&b->jobs, index);
 		return JOB_NONE;
 	}
 	job->attempt = row->fence != 0 ? from->attempt : (uint16_t)(from->attempt + 1);
+	gate_token(b, index, from->token);
 	job->client = JOB_NONE;
-	job->flags = JOB_DETACHED | JOB_NO_CLIENT;
 	if (from->flags & STORE_JOB_DROP)
 		job->flags |= JOB_DROP;
 	job_enter(b, job);
@@ -159,38 +154,14 @@ add_row(struct broker *b, const struct store_row *row)
 
 /* ---- in the background ---- */
 
-static const void *
-keep(unsigned char **at, const void *from, size_t length)
-{
-	void *copy = *at;
-
-	if (from == NULL)
-		return NULL;
-	memcpy(copy, from, length);
-	*at += length;
-	return copy;
-}
-
 static int
 keep_row(void *context, const struct store_row *row)
 {
 	struct load *l = context;
-	const struct store_job *job = &row->job;
-	size_t kind = strlen(job->kind) + 1, pool = strlen(job->pool) + 1;
-	size_t key = job->key != NULL ? strlen(job->key) + 1 : 0;
-	struct kept_row *k = malloc(sizeof(*k) + kind + pool + key + job->params.length +
-				    job->policy.length + job->context.length);
+	struct kept_row *k = row_keep(row);
 
 	if (k == NULL)
 		return -ENOMEM;
-	k->row = *row;
-	unsigned char *at = k->bytes;
-	k->row.job.kind = keep(&at, job->kind, kind);
-	k->row.job.pool = keep(&at, job->pool, pool);
-	k->row.job.key = keep(&at, job->key, key);
-	k->row.job.params.at = keep(&at, job->params.at, job->params.length);
-	k->row.job.policy.at = keep(&at, job->policy.at, job->policy.length);
-	k->row.job.context.at = keep(&at, job->context.at, job->context.length);
 	STAILQ_INSERT_TAIL(&l->rows, k, link);
 	l->count++;
 	return 0;
@@ -210,6 +181,7 @@ loaded(struct broker *b)
 	struct durable *d = b->durable;
 
 	d->loaded = true;
+	b->room_made = true; /* submits with a key wait for it */
 	shared_context_drop(d->last_context);
 	d->last_context = NULL;
 	if (d->recovered + d->stranded == 0)
@@ -284,6 +256,51 @@ ask_for_more(struct broker *b, uint64_t after_id)
 	writer_ask(b->durable->writer, &l->question);
 }
 
+bool
+durable_loaded(const struct broker *b)
+{
+	return b->durable->loaded;
+}
+
+static void
+ask_one(const struct store_ops *ops, struct store *s, struct question *q)
+{
+	struct load *l = (struct load *)q;
+
+	l->result = ops->load(s, l->after_id, 1, false, keep_row, l);
+}
+
+static void
+on_one(struct broker *b, struct question *q)
+{
+	struct load *l = (struct load *)q;
+	struct kept_row *k = STAILQ_FIRST(&l->rows);
+
+	if (b != NULL && l->result < 0)
+		log_error("job %llu is queued again, and cannot be read: %s; it starts when the "
+			  "daemon is "
+			  "started again",
+			  (unsigned long long)l->after_id + 1, strerror(-l->result));
+	else if (b != NULL && k != NULL && k->row.job.id == l->after_id + 1)
+		(void)take_row(b, &k->row);
+	rows_free(&l->rows);
+	free(l);
+}
+
+void
+durable_reload(struct broker *b, uint64_t id)
+{
+	struct load *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return; /* it is queued again after the next start */
+	STAILQ_INIT(&l->rows);
+	l->after_id = id - 1;
+	l->question.ask = ask_one;
+	l->question.answered = on_one;
+	writer_ask(b->durable->writer, &l->question);
+}
+
 void
 durable_load_go_on(struct broker *b)
 {
@@ -348,6 +365,7 @@ durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64_t id)
 	job->ticket = (uint16_t)ticket;
 	job->handed_ns = b->now_ns;
 	job_change(b, job, JOB_RUNNING);
+	gate_adopt(b, index);
 	if (job->timeout_ns > 0)
 		deadline_at(b, b->now_ns);
 	return index;
@@ -372,8 +390,10 @@ durable_lost(struct broker *b, uint32_t index)
 	struct job *job = job_at(&b->jobs, index);
 	struct receipt receipt;
 
-	if (job->state == JOB_RUNNING)
+	if (job->state == JOB_RUNNING) {
 		job_change(b, job, JOB_QUEUED);
+		gate_leave(b, index, job->handed_ns);
+	}
 	job->flags &= (uint16_t)~JOB_ADOPTED;
 	receipt_of(b, job, &receipt);
 	receipt.outcome = (struct outcome){

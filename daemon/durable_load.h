@@ -11,6 +11,12 @@ struct durable {
 	STAILQ_HEAD(, order) again;        /* to be written when the store can be */
 	uint64_t under_way;                /* orders put and not answered */
 	uint32_t parked_head, parked_tail; /* jobs that wait for the store, by prev and next */
+	/* history (durable_history.c) */
+	struct event *save;
+	bool save_armed;
+	uint64_t history_put; /* entries put, counted as history_added() counts */
+	uint64_t history_way; /* of them not answered */
+	bool history_failed;
 	/* loading */
 	bool settled;    /* the supervisor has told of every worker */
 	bool loaded;     /* all that was open at the start is in the table */
@@ -21,8 +27,11 @@ struct durable {
 	struct shared_context *last_context; /* of the last row: the next one often has the same */
 };
 
+void durable_on_history(evutil_socket_t fd, short what, void *context);
 /* The claimed jobs at once, the others in the background. */
 int durable_load_begin(struct broker *b);
+/* Job `id` is open again in the store: into the table. */
+void durable_reload(struct broker *b, uint64_t id);
 /* It waits for the store no longer: to the gate, or cancelled meanwhile. */
 void durable_go_on(struct broker *b, uint32_t index);
 /* Out of the list of those that wait for the store. */

@@ -47,8 +47,8 @@ place_of(const void *context, uint32_t item)
 
 static const struct heap_ops by_time = { wakes_before, place_of };
 
-static void
-set_timer(struct broker *b, uint64_t when_ns)
+void
+gate_timer_at(struct broker *b, uint64_t when_ns)
 {
 	struct gate *g = b->gate;
 	uint64_t now_ns = clock_now();
@@ -78,13 +78,16 @@ on_timer(evutil_socket_t fd, short what, void *context)
 	g->timer_ns = 0;
 	b->now_ns = clock_now();
 	while ((index = heap_first(&g->times)) != HEAP_NONE) {
-		if (job_at(&b->jobs, index)->more->wake_ns > b->now_ns) {
-			set_timer(b, job_at(&b->jobs, index)->more->wake_ns);
+		uint64_t wake_ns = job_at(&b->jobs, index)->more->wake_ns;
+		if (wake_ns > b->now_ns) {
+			gate_timer_at(b, wake_ns);
 			break;
 		}
-		gate_unpark(b, index);
 		gate_enter(b, index);
 	}
+	uint64_t due_ns = limits_due(b);
+	if (due_ns != 0)
+		gate_timer_at(b, due_ns);
 }
 
 /* ---- parking ---- */
@@ -94,6 +97,8 @@ gate_park(struct broker *b, uint32_t index, enum wait wait)
 {
 	struct job *job = job_at(&b->jobs, index);
 
+	if (job->more->gate != NULL)
+		limits_unoffer(b, job->more->gate);
 	job->flags |= JOB_PARKED;
 	job->more->waits = (uint8_t)wait;
 	job->more->waits_since_ns = b->now_ns;
@@ -101,20 +106,19 @@ gate_park(struct broker *b, uint32_t index, enum wait wait)
 }
 
 void
-gate_unwait(struct job *job)
-{
-	job->flags &= (uint16_t)~JOB_PARKED;
-	job->more->waits = WAIT_NOTHING;
-}
-
-void
 gate_unpark(struct broker *b, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
+	enum wait waits = job->more->waits;
 
-	if (job->more->waits == WAIT_TIME || job->more->waits == WAIT_BACKOFF)
+	job->flags &= (uint16_t)~JOB_PARKED;
+	job->more->waits = WAIT_NOTHING;
+	if (waits == WAIT_TIME || waits == WAIT_BACKOFF)
 		heap_remove(&b->gate->times, &by_time, &b->jobs, index);
-	gate_unwait(job);
+	else if (waits == WAIT_NEED || waits == WAIT_RATE)
+		limits_unpark(b, job->more->gate);
+	else if (waits == WAIT_AFTER)
+		after_spare(b, job->more->gate);
 }
 
 /* ---- the first gate ---- */
@@ -126,7 +130,7 @@ park_until(struct broker *b, uint32_t index)
 
 	gate_park(b, index, job->attempt > 1 ? WAIT_BACKOFF : WAIT_TIME);
 	heap_push(&b->gate->times, &by_time, &b->jobs, index);
-	set_timer(b, job->more->wake_ns);
+	gate_timer_at(b, job->more->wake_ns);
 }
 
 void
@@ -141,7 +145,11 @@ gate_enter(struct broker *b, uint32_t index)
 	}
 	if (job->flags & JOB_PARKED)
 		gate_unpark(b, index);
-	if (more->flags & STORE_JOB_HELD) {
+	if (more->gate != NULL && (more->gate->open > 0 || more->gate->failed)) {
+		gate_park(b, index, WAIT_AFTER);
+		if (more->gate->failed)
+			after_doom(b, more->gate);
+	} else if (more->flags & STORE_JOB_HELD) {
 		gate_park(b, index, WAIT_HELD);
 	} else if (more->wake_ns > b->now_ns) {
 		park_until(b, index);
@@ -160,49 +168,153 @@ gate_pass(struct broker *b, uint32_t index)
 
 	if (job->flags & JOB_PASSED) /* an array job, with its next range */
 		return true;
+	if (job->more->gate != NULL && !limits_take(b, job->more->gate))
+		return false;
 	job->flags |= JOB_PASSED;
 	return true;
+}
+
+static void
+give_back(struct broker *b, uint32_t index, bool ran, uint64_t started_ns)
+{
+	struct job *job = job_at(&b->jobs, index);
+	struct gate_job *gj = job->more->gate;
+	bool passed = job->flags & JOB_PASSED;
+
+	job->flags &= (uint16_t)~JOB_PASSED;
+	if (gj == NULL)
+		return;
+	if (passed)
+		limits_give(b, gj, ran, started_ns);
+	else
+		limits_unoffer(b, gj);
 }
 
 void
 gate_unpass(struct broker *b, uint32_t index)
 {
-	struct job *job = job_at(&b->jobs, index);
-
-	if (job->state == JOB_QUEUED) /* else other ranges of an array job run */
-		job->flags &= (uint16_t)~JOB_PASSED;
+	if (job_at(&b->jobs, index)->state ==
+	    JOB_QUEUED) /* else other ranges of an array job run */
+		give_back(b, index, false, 0);
 }
 
 void
 gate_leave(struct broker *b, uint32_t index, uint64_t started_ns)
 {
-	(void)started_ns;
-	job_at(&b->jobs, index)->flags &= (uint16_t)~JOB_PASSED;
+	const struct gate_job *gj = job_at(&b->jobs, index)->more->gate;
+
+	give_back(b, index, true, started_ns);
+	if (gj != NULL && gj->keyed) /* a submit may wait for its end */
+		b->room_made = true;
 }
 
 /* ---- beginning and end ---- */
+
+struct job *
+job_of(const struct broker *b, const struct gate_job *gj)
+{
+	return job_at(&b->jobs, gj->index);
+}
+
+static struct gate_job *
+gate_job_new(uint32_t index, const struct policy *p)
+{
+	size_t claims = p->rate_count + p->need_count;
+	struct gate_job *gj = calloc(1, sizeof(*gj) + p->parent_count * sizeof(struct edge) +
+						claims * sizeof(struct claim));
+	if (gj == NULL)
+		return NULL;
+	gj->index = index;
+	gj->edges = (struct edge *)(gj + 1);
+	gj->claims = (struct claim *)(gj->edges + p->parent_count);
+	return gj;
+}
+
+static enum job_error
+bind_policy(struct broker *b, uint32_t index, bool loaded, char *why, size_t size)
+{
+	struct job *job = job_at(&b->jobs, index);
+	const struct policy *p = job->more->policy;
+
+	if (p == NULL ||
+	    (p->parent_count == 0 && p->rate_count == 0 && p->need_count == 0 && p->key[0] == '\0'))
+		return ERR_NONE;
+	struct gate_job *gj = gate_job_new(index, p);
+	if (gj == NULL) {
+		snprintf(why, size, "the daemon is out of memory");
+		return ERR_QUEUE_FULL;
+	}
+	job->more->gate = gj;
+	enum job_error error = limits_bind(b, gj, p, loaded, why, size);
+	if (error == ERR_NONE)
+		error = after_bind(b, gj, loaded, why, size);
+	if (error == ERR_NONE) {
+		key_bind(b, gj, p->key);
+		return ERR_NONE;
+	}
+	limits_unbind(b, gj);
+	after_unbind(b, gj);
+	job->more->gate = NULL;
+	free(gj);
+	return error;
+}
 
 enum job_error
 gate_bind(struct broker *b, uint32_t index, bool loaded, char *why, size_t size)
 {
 	struct gate *g = b->gate;
+	struct job *job = job_at(&b->jobs, index);
 
-	(void)index;
-	(void)loaded;
 	if (heap_reserve(&g->times, (uint32_t)g->bound + 1) < 0) {
 		snprintf(why, size, "the daemon is out of memory");
 		return ERR_QUEUE_FULL;
 	}
+	enum job_error error = bind_policy(b, index, loaded, why, size);
+	if (error != ERR_NONE)
+		return error;
+	if (after_is_parent(g, job->id))
+		job->flags |= JOB_PARENT;
 	g->bound++;
 	return ERR_NONE;
 }
 
 void
+gate_adopt(struct broker *b, uint32_t index)
+{
+	struct job *job = job_at(&b->jobs, index);
+
+	job->flags |= JOB_PASSED;
+	if (job->more->gate != NULL)
+		limits_take_anyhow(job->more->gate);
+}
+
+void
 gate_ended(struct broker *b, uint32_t index, unsigned state)
 {
-	(void)state;
-	if (job_at(&b->jobs, index)->more != NULL)
-		b->gate->bound--;
+	struct job *job = job_at(&b->jobs, index);
+
+	if (job->flags & JOB_PARENT)
+		after_ended(b, job->id, state);
+	if (job->more == NULL)
+		return;
+	if (job->flags & JOB_PARKED)
+		gate_unpark(b, index);
+	b->gate->bound--;
+	struct gate_job *gj = job->more->gate;
+	if (gj == NULL)
+		return;
+	limits_unbind(b, gj);
+	after_unbind(b, gj);
+	key_unbind(b, gj);
+	job->more->gate = NULL;
+	free(gj);
+}
+
+unsigned
+gate_turn(struct broker *b)
+{
+	b->gate_due = false;
+	return after_turn(b);
 }
 
 /* ---- hold and release ---- */
@@ -227,7 +339,7 @@ gate_hold(struct broker *b, uint32_t index, bool held)
 {
 	struct job *job = job_at(&b->jobs, index);
 
-	if (job->state != JOB_QUEUED)
+	if (job->state != JOB_QUEUED || (job->flags & (JOB_ENDING | JOB_STOPPING)))
 		return -EBUSY;
 	if (job->more == NULL && (!held || give_more(b, index) < 0))
 		return held ? -ENOMEM : 0;
@@ -242,24 +354,6 @@ gate_hold(struct broker *b, uint32_t index, bool held)
 	return 0;
 }
 
-/* ---- looking ---- */
-
-unsigned
-gate_reasons(struct broker *b, uint32_t index, struct gate_reason *ret, unsigned most)
-{
-	const struct job *job = job_at(&b->jobs, index);
-
-	if (!(job->flags & JOB_PARKED) || most == 0)
-		return 0;
-	ret[0] = (struct gate_reason){
-		.wait = job->more->waits,
-		.since_ns = job->more->waits_since_ns,
-	};
-	if (job->more->waits == WAIT_TIME || job->more->waits == WAIT_BACKOFF)
-		ret[0].until_ns = job->more->wake_ns;
-	return 1;
-}
-
 /* ---- life ---- */
 
 int
@@ -268,15 +362,26 @@ gate_open(struct broker *b)
 	b->gate = calloc(1, sizeof(*b->gate));
 	if (b->gate == NULL)
 		return -ENOMEM;
+	TAILQ_INIT(&b->gate->asks);
 	b->gate->timer = evtimer_new(b->base, on_timer, b);
-	return b->gate->timer == NULL ? -ENOMEM : 0;
+	if (b->gate->timer == NULL || after_open(b->gate) < 0 || limits_open(b) < 0 ||
+	    index_open(&b->gate->keys) < 0)
+		return -ENOMEM;
+	return 0;
 }
 
+/* The jobs' own parts go with the table. */
 void
 gate_close(struct broker *b)
 {
-	heap_free(&b->gate->times);
-	event_free(b->gate->timer);
-	free(b->gate);
+	struct gate *g = b->gate;
+
+	after_close(g);
+	limits_close(b);
+	asks_close(g);
+	index_close(&g->keys);
+	heap_free(&g->times);
+	event_free(g->timer);
+	free(g);
 	b->gate = NULL;
 }

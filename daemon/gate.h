@@ -46,10 +46,29 @@ const char *wait_word(unsigned wait);
 int gate_open(struct broker *b); /* -ENOMEM; needs the event base */
 void gate_close(struct broker *b);
 
+/* What a submit with policies is told before it becomes a job. */
+enum gate_verdict {
+	GATE_GO,   /* make it a job: gate_bind() comes next */
+	GATE_WAIT, /* the store is asked, or the job it replaces is being ended: the record waits,
+		      and is admitted again when b->room_made */
+	GATE_REFUSED, /* as error and why say */
+};
+struct gate_answer {
+	enum job_error error;
+	char why[400];
+};
+struct client;
+struct policy;
+/* Are its parents there, may it have its key?  `token`: of a detached one, else NULL. */
+enum gate_verdict gate_check(struct broker *b, struct client *c, const struct policy *p,
+			     const unsigned char *token, struct gate_answer *ret);
+
 /* The job was just put into the table with its job->more: what it will need is found and reserved,
  * so that nothing here fails later.  ERR_NONE, or why it cannot be a job: the caller removes it.
  * `loaded`: it was accepted before, by an earlier broker. */
 enum job_error gate_bind(struct broker *b, uint32_t index, bool loaded, char *why, size_t size);
+/* The token of a detached job: who submits it twice does not replace it by itself. */
+void gate_token(struct broker *b, uint32_t index, const unsigned char *token);
 
 /* The job is new, or back for another attempt: into its pool's queue, or parked.  It may not start
  * before more->wake_ns, nor while STORE_JOB_HELD is in more->flags: whoever makes or loads a job
@@ -58,7 +77,8 @@ void gate_enter(struct broker *b, uint32_t index);
 /* It stands first: may it be handed out now?  If so it has what it needs (given back at its end);
  * if not, it has been parked. */
 bool gate_pass(struct broker *b, uint32_t index);
-/* It was not sent after all, or came back unstarted: what gate_pass() gave is given back. */
+/* It was not sent after all, came back unstarted, or leaves its queue for another reason: what
+ * gate_pass() gave is given back, and others may go before it. */
 void gate_unpass(struct broker *b, uint32_t index);
 /* An attempt is over: what it had is given back.  `started_ns`: when it had started, 0: never. */
 void gate_leave(struct broker *b, uint32_t index, uint64_t started_ns);
@@ -67,6 +87,16 @@ void gate_unpark(struct broker *b, uint32_t index);
 /* A job with job->more or JOB_PARENT is over for good, and about to leave the table: those that
  * wait for it go on, or end with it, in the turn that follows. */
 void gate_ended(struct broker *b, uint32_t index, unsigned state);
+/* The job runs already, for an earlier broker: it has what it needs, whatever there is. */
+void gate_adopt(struct broker *b, uint32_t index);
+/* When b->gate_due: jobs whose parents have ended go on, or end; how many. */
+unsigned gate_turn(struct broker *b);
+/* A pool was paused, resumed, or has failed: others may have what its jobs wait for. */
+void gate_pools_changed(struct broker *b);
+/* A resource of the new configuration, after a reload: with the last one they hold. */
+struct resource_body;
+void gate_resource(struct broker *b, const struct resource_body *body);
+
 /* `hold` and `release` of a queued job.  0, -EBUSY it runs, -ENOMEM. */
 int gate_hold(struct broker *b, uint32_t index, bool held);
 

@@ -12,13 +12,14 @@
 
 #include "ipc/cleanup.h"
 
-#define HISTORY_MAGIC 0x3154534948505950ull /* "PYPHIST1" */
+#define HISTORY_MAGIC 0x3254534948505950ull /* "PYPHIST2" */
 
 struct history_file {
 	uint64_t magic;
 	uint32_t entry_size;
 	uint32_t places;
 	uint64_t added; /* entries ever */
+	uint64_t saved; /* of them in the store */
 	struct history_entry entries[HISTORY_PLACES];
 };
 
@@ -104,6 +105,25 @@ history_add(struct history *h)
 	return &h->file->entries[h->file->added++ % HISTORY_PLACES];
 }
 
+uint64_t
+history_added(const struct history *h)
+{
+	return h->file != NULL ? h->file->added : 0;
+}
+
+uint64_t
+history_saved(const struct history *h)
+{
+	return h->file != NULL ? h->file->saved : 0;
+}
+
+void
+history_set_saved(struct history *h, uint64_t saved)
+{
+	if (h->file != NULL)
+		h->file->saved = saved;
+}
+
 const struct history_entry *
 history_newest(const struct history *h, uint64_t back)
 {
@@ -121,6 +141,14 @@ history_find(const struct history *h, uint64_t id)
 		if (e->receipt.id == id)
 			return e;
 	return NULL;
+}
+
+void
+history_forget(struct history *h, uint64_t id)
+{
+	for (uint64_t i = 0; h->file != NULL && i < HISTORY_PLACES; i++)
+		if (h->file->entries[i].receipt.id == id)
+			h->file->entries[i].receipt.id = 0;
 }
 
 uint64_t

@@ -41,6 +41,14 @@ void history_close(struct history *h);
 /* A place for the next receipt, to be filled by the caller; the oldest goes. */
 struct history_entry *history_add(struct history *h);
 
+/* Entries ever made, and how many of them are in the store (durable_history.c). */
+uint64_t history_added(const struct history *h);
+uint64_t history_saved(const struct history *h);
+void history_set_saved(struct history *h, uint64_t saved);
+
+/* It is not to be found any more. */
+void history_forget(struct history *h, uint64_t id);
+
 /* NULL: not there (any more). */
 const struct history_entry *history_find(const struct history *h, uint64_t id);
 

@@ -64,6 +64,7 @@ job_more_free(struct job_more *more)
 	if (more == NULL)
 		return;
 	policy_free(more->policy);
+	free(more->gate);
 	shared_context_drop(more->context);
 	free(more);
 }

@@ -35,9 +35,11 @@ void array_free(struct array_job *array); /* NULL is fine */
 
 /* What few jobs have: detached ones, and those with policies.  One allocation, the job's. */
 struct policy;
+struct gate_job;
 struct shared_context;
 struct job_more {
 	struct policy *policy;          /* policy.h; NULL: a plain one */
+	struct gate_job *gate;          /* the gate's: parents, limits, key; NULL: none */
 	struct shared_context *context; /* of a detached command (context.h); a reference */
 	uint64_t fence;                 /* of its claim, while a detached job runs */
 	uint64_t waits_since_ns;

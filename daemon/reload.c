@@ -1,7 +1,7 @@
 /*
  * reload.c - read the configuration again and apply what can change while jobs run.
  *
- * Live: a pool's size; for workers started from now on also link, grace, output_cap and
+ * Live: a pool's size; the limits of resources; for workers started from now on also link, grace, output_cap and
  * address_space; restart_max and restart_window; drain_deadline.  The rest is named and waits for
  * a restart.  A configuration that does not load changes nothing.
  */
@@ -78,6 +78,51 @@ find(const struct config *c, const char *name)
 	return NULL;
 }
 
+static const struct resource_config *
+find_resource(const struct config *c, const char *name)
+{
+	for (unsigned i = 0; i < c->resource_count; i++)
+		if (strcmp(c->resources[i].name, name) == 0)
+			return &c->resources[i];
+	return NULL;
+}
+
+static void
+note_resources(const struct config *old, const struct config *new, struct changes *c)
+{
+	for (unsigned i = 0; i < old->resource_count; i++) {
+		const struct resource_config *was = &old->resources[i];
+		const struct resource_config *is = find_resource(new, was->name);
+		if (is == NULL)
+			note(c, "resource %s: is gone; jobs that need it wait", was->name);
+		else if (is->limit != was->limit)
+			note(c, "resource %s: limit %llu, now %llu", was->name,
+			     (unsigned long long)was->limit, (unsigned long long)is->limit);
+	}
+	for (unsigned i = 0; i < new->resource_count; i++)
+		if (find_resource(old, new->resources[i].name) == NULL)
+			note(c, "resource %s: is new, limit %llu", new->resources[i].name,
+			     (unsigned long long)new->resources[i].limit);
+}
+
+/* A broker that comes later has them from us, by fork. */
+static void
+apply_resources(struct supervisor *s, const struct config *new, struct changes *c)
+{
+	struct resource_body body = { .count = new->resource_count };
+
+	note_resources(s->config, new, c);
+	memcpy(s->config->resources, new->resources, sizeof(new->resources));
+	s->config->resource_count = new->resource_count;
+	do {
+		if (body.count > 0) {
+			memcpy(body.name, new->resources[body.number].name, sizeof(body.name));
+			body.limit = new->resources[body.number].limit;
+		}
+		tell_broker(s, MSG_RESOURCE, &body, sizeof(body), NULL, 0);
+	} while (++body.number < body.count);
+}
+
 static void
 apply(struct supervisor *s, const struct config *new, struct changes *c)
 {
@@ -95,6 +140,7 @@ apply(struct supervisor *s, const struct config *new, struct changes *c)
 		if (find(s->config, new->pools[i].name) == NULL)
 			note(c, "pool %s: is new; it begins at the next start of the daemon",
 			     new->pools[i].name);
+	apply_resources(s, new, c);
 	if (new->drain_deadline_ns != s->config->drain_deadline_ns)
 		note(c, "drain_deadline changed");
 	s->config->drain_deadline_ns = new->drain_deadline_ns;

@@ -35,6 +35,7 @@ struct reply {
 	msgpack_packer pack;
 };
 void reply_begin(struct reply *a, unsigned fields);
+void reply_start(struct reply *a); /* without a map: the caller packs one */
 void reply_key(struct reply *a, const char *key);
 void reply_text(struct reply *a, const char *key, const char *value);
 void reply_uint(struct reply *a, const char *key, uint64_t value);
@@ -50,6 +51,16 @@ struct pool *request_pool(struct broker *b, const struct request *r);
 /* request_jobs.c: one job map onto `a`; from the table, or from the history. */
 void reply_job(struct broker *b, struct reply *a, const struct job *job);
 void reply_ended(struct reply *a, const struct history_entry *e);
+/* ... or from the store, with its attempts unless `attempts` is NULL. */
+struct store_row;
+struct row_list;
+void reply_row(struct broker *b, struct reply *a, const struct store_row *row,
+	       const struct row_list *attempts);
+
+/* Whose jobs may this client see and end? */
+bool request_may_touch(const struct client *c, uint32_t uid);
+/* ... and if not, the error is sent. */
+bool request_may_see(struct broker *b, const struct request *r, uint64_t id, uint32_t uid);
 
 /* request_wait.c */
 void watchers_tell(struct broker *b, uint64_t id);
@@ -63,6 +74,11 @@ void verb_ls(struct broker *b, const struct request *r);
 void verb_show(struct broker *b, const struct request *r);
 void verb_wait(struct broker *b, const struct request *r);
 void verb_ipc(struct broker *b, const struct request *r);
+void verb_logs(struct broker *b, const struct request *r);
+void verb_rm(struct broker *b, const struct request *r);
+void verb_retry(struct broker *b, const struct request *r);
 void verb_cancel(struct broker *b, const struct request *r);
+void verb_hold(struct broker *b, const struct request *r);
+void verb_release(struct broker *b, const struct request *r);
 
 #endif

@@ -1,148 +1,220 @@
-/* request_jobs.c - verbs about jobs: ls, show, cancel; and the job map of their replies. */
+/* request_jobs.c - verbs about jobs: show, cancel; and the job map of replies. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "daemon/request.h"
+#include "daemon/gate.h"
+#include "daemon/policy.h"
+#include "daemon/rows.h"
 #include "ipc/clock.h"
 
-#define JOBS_A_REPLY 64u
-#define LS_MOST      100000
-
-/* Whose jobs may this client see and end? */
-static bool
-may_touch(const struct client *c, uint32_t uid)
+bool
+request_may_touch(const struct client *c, uint32_t uid)
 {
 	return c->access >= ACCESS_OPERATE || c->who.uid == uid;
 }
 
 static void
-reply_receipt(struct reply *a, const struct receipt *receipt, const void *tail)
+reply_receipt(struct reply *a, const struct receipt *receipt, const void *result,
+	      const void *message)
 {
-	size_t tail_length = receipt->outcome.result_length + receipt->outcome.message_length;
+	uint32_t result_length = receipt->outcome.result_length;
+	uint32_t message_length = receipt->outcome.message_length;
 
 	reply_key(a, "receipt");
-	msgpack_pack_bin(&a->pack, sizeof(*receipt) + tail_length);
+	msgpack_pack_bin(&a->pack, sizeof(*receipt) + result_length + message_length);
 	msgpack_pack_bin_body(&a->pack, receipt, sizeof(*receipt));
-	if (tail_length > 0)
-		msgpack_pack_bin_body(&a->pack, tail, tail_length);
+	if (result_length > 0)
+		msgpack_pack_bin_body(&a->pack, result, result_length);
+	if (message_length > 0)
+		msgpack_pack_bin_body(&a->pack, message, message_length);
+}
+
+static void
+reply_labels(struct reply *a, const struct policy *p)
+{
+	char text[POLICY_NAME_MAX + POLICY_TEXT_MAX + 2];
+	unsigned count = p != NULL ? p->label_count : 0;
+
+	reply_key(a, "labels");
+	msgpack_pack_array(&a->pack, count);
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(text, sizeof(text), "%s=%s", p->labels[i].name, p->labels[i].value);
+		reply_string(a, text);
+	}
 }
 
 void
 reply_job(struct broker *b, struct reply *a, const struct job *job)
 {
 	const struct pool_config *pool = b->pools[job->pool].config;
+	const struct policy *policy = job->more != NULL ? job->more->policy : NULL;
 	struct receipt receipt;
 	char args[200];
 
 	receipt_of(b, job, &receipt);
 	args_print(kinds[job->kind], job_args(job), args, sizeof(args));
-	msgpack_pack_map(&a->pack, 7);
-	reply_receipt(a, &receipt, NULL);
+	msgpack_pack_map(&a->pack, 11);
+	reply_receipt(a, &receipt, NULL, NULL);
 	reply_text(a, "kind", kinds[job->kind]->name);
 	reply_text(a, "pool", pool->name);
 	reply_text(a, "executor", pool->executor->name);
 	reply_text(a, "user", identity_name(job->uid));
 	reply_text(a, "args", args);
 	reply_uint(a, "age_ns", clock_now() - job->received_ns);
+	reply_flag(a, "detached", (job->flags & JOB_DETACHED) != 0);
+	reply_text(a, "key", policy != NULL ? policy->key : "");
+	reply_labels(a, policy);
+	reply_text(a, "waits", wait_word(job->more != NULL ? job->more->waits : WAIT_NOTHING));
 }
 
 void
 reply_ended(struct reply *a, const struct history_entry *e)
 {
-	msgpack_pack_map(&a->pack, 7);
-	reply_receipt(a, &e->receipt, e->tail);
+	msgpack_pack_map(&a->pack, 8);
+	reply_receipt(a, &e->receipt, e->tail, e->tail + e->receipt.outcome.result_length);
 	reply_text(a, "kind", e->kind);
 	reply_text(a, "pool", e->pool);
 	reply_text(a, "executor", e->executor);
 	reply_text(a, "user", identity_name(e->receipt.uid));
 	reply_text(a, "args", "");
 	reply_uint(a, "age_ns", clock_wall() - e->receipt.ended_wall_ns);
+	reply_flag(a, "detached", (e->receipt.flags & RECEIPT_DETACHED) != 0);
 }
 
-/* ---- ls ---- */
-
-struct listing {
-	struct broker *b;
-	const struct request *r;
-	struct reply open; /* the reply being filled */
-	unsigned in_open;
-	msgpack_sbuffer maps; /* its jobs, before their count is known */
-	int64_t left;
-};
-
+/* The parameters in words; "" when this daemon's kind does not take them. */
 static void
-listing_send(struct listing *l, uint32_t flags)
+print_params(struct broker *b, const struct store_job *job, char *buffer, size_t size)
 {
-	reply_begin(&l->open, 1);
-	reply_key(&l->open, "jobs");
-	msgpack_pack_array(&l->open.pack, l->in_open);
-	msgpack_sbuffer_write(&l->open.bytes, l->maps.data, l->maps.size);
-	reply_send(l->b, l->r, &l->open, flags);
-	msgpack_sbuffer_clear(&l->maps);
-	l->in_open = 0;
+	unsigned unused;
+	char why[200];
+	const struct kind *kind = kind_by_name(job->kind, &unused);
+
+	buffer[0] = '\0';
+	if (kind != NULL && job->params.length > 0 &&
+	    args_pack(kind, job->params.at, job->params.length, &b->args, why, sizeof(why)) ==
+		    ERR_NONE)
+		args_print(kind, b->args.bytes, buffer, size);
 }
 
-static void
-listing_add(struct listing *l, const struct job *job, const struct history_entry *e)
+/* What of a row's receipt its job says. */
+static struct receipt
+row_receipt(const struct store_row *row)
 {
-	struct reply one;
+	struct receipt receipt = row->end.receipt;
 
-	msgpack_sbuffer_init(&one.bytes);
-	msgpack_packer_init(&one.pack, &one.bytes, msgpack_sbuffer_write);
-	if (job != NULL)
-		reply_job(l->b, &one, job);
-	else
-		reply_ended(&one, e);
-	msgpack_sbuffer_write(&l->maps, one.bytes.data, one.bytes.size);
-	msgpack_sbuffer_destroy(&one.bytes);
-	l->left--;
-	if (++l->in_open == JOBS_A_REPLY)
-		listing_send(l, REPLY_MORE);
-}
-
-static bool
-state_wanted(const char *filter, unsigned state)
-{
-	bool live = state == JOB_QUEUED || state == JOB_RUNNING;
-
-	if (strcmp(filter, "all") == 0)
-		return true;
-	if (filter[0] == '\0')
-		return live;
-	if (strcmp(filter, "finished") == 0)
-		return !live;
-	return strcmp(filter, job_state_text(state)) == 0;
+	if (!row->ended) {
+		receipt.outcome = (struct outcome){ .state = JOB_QUEUED };
+		receipt.attempt = (uint16_t)(row->job.attempt + 1);
+	}
+	receipt.id = row->job.id;
+	receipt.uid = row->job.uid;
+	receipt.priority = row->job.priority;
+	return receipt;
 }
 
 void
-verb_ls(struct broker *b, const struct request *r)
+reply_row(struct broker *b, struct reply *a, const struct store_row *row,
+	  const struct row_list *attempts)
 {
-	struct listing l = { .b = b, .r = r, .left = 1000 };
-	char filter[24] = "";
+	const struct store_job *job = &row->job;
+	struct receipt receipt = row_receipt(row);
+	struct policy *policy = NULL;
+	char args[200], why[200];
+	const struct kept_row *k;
+	unsigned tried = 0;
 
-	(void)request_text(r, "state", filter, sizeof(filter));
-	(void)request_int(r, "limit", &l.left);
-	if (l.left <= 0 || l.left > LS_MOST)
-		l.left = LS_MOST;
-	msgpack_sbuffer_init(&l.maps);
-	if (state_wanted(filter, JOB_QUEUED) || state_wanted(filter, JOB_RUNNING)) {
-		for (uint32_t i = 0; l.left > 0 && (i = jobs_next(&b->jobs, i)) != JOB_NONE; i++) {
-			const struct job *job = job_at(&b->jobs, i);
-			if (may_touch(r->client, job->uid) && state_wanted(filter, job->state))
-				listing_add(&l, job, NULL);
-		}
+	print_params(b, job, args, sizeof(args));
+	if (job->policy.length > 0)
+		(void)policy_read(job->policy.at, (uint32_t)job->policy.length, clock_wall(),
+				  &policy, why, sizeof(why));
+	msgpack_pack_map(&a->pack, attempts != NULL ? 11 : 10);
+	reply_receipt(a, &receipt, row->end.result.at, row->end.message.at);
+	reply_text(a, "kind", job->kind);
+	reply_text(a, "pool", job->pool);
+	reply_text(a, "executor", row->end.executor != NULL ? row->end.executor : "");
+	reply_text(a, "user", identity_name(job->uid));
+	reply_text(a, "args", args);
+	uint64_t since_ns = row->ended ? row->end.ended_ns : job->submitted_ns;
+	uint64_t now_ns = clock_wall();
+	reply_uint(a, "age_ns", now_ns > since_ns ? now_ns - since_ns : 0);
+	reply_flag(a, "detached", !row->attached);
+	reply_text(a, "key", job->key != NULL ? job->key : "");
+	reply_labels(a, policy);
+	policy_free(policy);
+	if (attempts == NULL)
+		return;
+	STAILQ_FOREACH(k, attempts, link)
+	tried++;
+	reply_key(a, "attempts");
+	msgpack_pack_array(&a->pack, tried);
+	STAILQ_FOREACH(k, attempts, link)
+	{
+		msgpack_pack_map(&a->pack, 1);
+		reply_receipt(a, &k->row.end.receipt, k->row.end.result.at, k->row.end.message.at);
 	}
-	const struct history_entry *e;
-	for (uint64_t back = 0; l.left > 0 && (e = history_newest(&b->history, back)) != NULL;
-	     back++)
-		if (e->receipt.id != 0 && may_touch(r->client, e->receipt.uid) &&
-		    state_wanted(filter, e->receipt.outcome.state))
-			listing_add(&l, NULL, e);
-	listing_send(&l, 0);
-	msgpack_sbuffer_destroy(&l.maps);
 }
 
 /* ---- show ---- */
+
+static void
+no_such_job(struct broker *b, const struct request *r, uint64_t id)
+{
+	request_error(
+		b, r, ERR_NO_SUCH_JOB,
+		"there is no job %llu (any more); `pyprepctl ls --state all` lists those that "
+		"are kept",
+		(unsigned long long)id);
+}
+
+bool
+request_may_see(struct broker *b, const struct request *r, uint64_t id, uint32_t uid)
+{
+	if (request_may_touch(r->client, uid))
+		return true;
+	request_error(b, r, ERR_NOT_ALLOWED, "job %llu belongs to another user",
+		      (unsigned long long)id);
+	return false;
+}
+
+static void
+show_row(struct broker *b, const struct request *r, struct recall *c)
+{
+	const struct kept_row *k = STAILQ_FIRST(&c->rows);
+	struct reply a;
+
+	if (recall_failed(b, r, c))
+		return;
+	if (k == NULL) {
+		no_such_job(b, r, c->ids[0]);
+		return;
+	}
+	if (!request_may_see(b, r, k->row.job.id, k->row.job.uid))
+		return;
+	reply_start(&a);
+	reply_row(b, &a, &k->row, &c->tried);
+	reply_send(b, r, &a, 0);
+}
+
+/* Out of the store. */
+static void
+show_stored(struct broker *b, const struct request *r, uint64_t id)
+{
+	struct recall *c = recall_new(r, show_row);
+
+	if (c == NULL)
+		return;
+	c->ids = calloc(1, sizeof(c->ids[0]));
+	if (c->ids == NULL) {
+		free(c);
+		request_error(b, r, ERR_INTERNAL, "out of memory");
+		return;
+	}
+	c->ids[0] = id;
+	c->id_count = 1;
+	c->attempts = true;
+	recall_ask(b, c);
+}
 
 void
 verb_show(struct broker *b, const struct request *r)
@@ -151,25 +223,21 @@ verb_show(struct broker *b, const struct request *r)
 	struct reply a;
 
 	(void)request_int(r, "id", &id);
+	if (id <= 0) {
+		no_such_job(b, r, (uint64_t)id);
+		return;
+	}
 	uint32_t index = jobs_find(&b->jobs, (uint64_t)id);
 	const struct history_entry *e =
 		index == JOB_NONE ? history_find(&b->history, (uint64_t)id) : NULL;
-	if (index == JOB_NONE && (e == NULL || id == 0)) {
-		request_error(
-			b, r, ERR_NO_SUCH_JOB,
-			"there is no job %lld; the last %u ended ones are kept: `pyprepctl ls "
-			"--state all`",
-			(long long)id, HISTORY_PLACES);
+	if (index == JOB_NONE && (e == NULL || (e->receipt.flags & RECEIPT_DETACHED))) {
+		show_stored(b, r, (uint64_t)id);
 		return;
 	}
 	uint32_t uid = e != NULL ? e->receipt.uid : job_at(&b->jobs, index)->uid;
-	if (!may_touch(r->client, uid)) {
-		request_error(b, r, ERR_NOT_ALLOWED, "job %lld belongs to another user",
-			      (long long)id);
+	if (!request_may_see(b, r, (uint64_t)id, uid))
 		return;
-	}
-	msgpack_sbuffer_init(&a.bytes);
-	msgpack_packer_init(&a.pack, &a.bytes, msgpack_sbuffer_write);
+	reply_start(&a);
 	if (e != NULL)
 		reply_ended(&a, e);
 	else
@@ -202,7 +270,7 @@ cancel_id(struct broker *b, const struct client *c, uint64_t id, struct cancelli
 
 	if (index == JOB_NONE) {
 		note_id(&sum->missing, &sum->missing_count, id);
-	} else if (!may_touch(c, job_at(&b->jobs, index)->uid)) {
+	} else if (!request_may_touch(c, job_at(&b->jobs, index)->uid)) {
 		note_id(&sum->refused, &sum->refused_count, id);
 	} else {
 		job_stop(b, index, CAUSE_CANCELLED);

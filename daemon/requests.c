@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/context.h"
+#include "daemon/gate.h"
 #include "daemon/unpack.h"
 
 /* ---- reading ---- */
@@ -90,10 +91,16 @@ request_text(const struct request *r, const char *name, char *buffer, size_t siz
 /* ---- answering ---- */
 
 void
-reply_begin(struct reply *a, unsigned fields)
+reply_start(struct reply *a)
 {
 	msgpack_sbuffer_init(&a->bytes);
 	msgpack_packer_init(&a->pack, &a->bytes, msgpack_sbuffer_write);
+}
+
+void
+reply_begin(struct reply *a, unsigned fields)
+{
+	reply_start(a);
 	msgpack_pack_map(&a->pack, fields);
 }
 
@@ -265,6 +272,7 @@ set_paused(struct broker *b, const struct request *r, enum pool_state state)
 	ask.state = (uint16_t)state;
 	supervisor_tell(b, MSG_POOL, &ask);
 	p->state = state;
+	gate_pools_changed(b);
 	struct reply a;
 	reply_begin(&a, 2);
 	reply_text(&a, "pool", p->config->name);
@@ -323,7 +331,9 @@ static const struct verb verbs[] = {
 	{ "ping", ACCESS_SUBMIT, verb_ping },       { "resize", ACCESS_OPERATE, verb_resize },
 	{ "pause", ACCESS_OPERATE, verb_pause },    { "resume", ACCESS_OPERATE, verb_resume },
 	{ "reload", ACCESS_OPERATE, verb_reload },  { "stop", ACCESS_OPERATE, verb_stop },
-	{ "ipc", ACCESS_SUBMIT, verb_ipc },
+	{ "ipc", ACCESS_SUBMIT, verb_ipc },         { "hold", ACCESS_SUBMIT, verb_hold },
+	{ "release", ACCESS_SUBMIT, verb_release }, { "logs", ACCESS_SUBMIT, verb_logs },
+	{ "rm", ACCESS_SUBMIT, verb_rm },           { "retry", ACCESS_SUBMIT, verb_retry },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -124,6 +124,8 @@ hold(struct broker *b, struct client *c, uint32_t index)
 {
 	struct level list = { c->held_head, c->held_tail };
 
+	if (job_at(&b->jobs, index)->more != NULL)
+		gate_unpass(b, index);
 	queue_remove(b, index);
 	link_tail(b, &list, index);
 	c->held_head = list.head;

@@ -80,7 +80,7 @@ struct letter {
 	int fds[FRAME_FDS_MAX];
 	int fd_count;
 	size_t length;
-	unsigned char body[64];
+	unsigned char body[80];
 };
 
 #define SPARE_LINKS BOARD_SPARES

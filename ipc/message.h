@@ -232,6 +232,12 @@ struct manager_body { /* the manager as it is */
 	uint64_t store_inode, store_bytes; /* of its memory; 0: not made yet */
 };
 
+struct resource_body { /* one resource of the configuration */
+	char name[64];
+	uint64_t limit;
+	uint32_t number, count; /* this is the first (0) ... of so many; of none: one without a name */
+};
+
 struct attach_body { /* asks for a piece of the daemon's memory */
 	uint32_t number; /* the client's; comes back */
 	uint32_t what; /* ATTACH_* */
@@ -283,8 +289,9 @@ struct attached_body { /* carries the memfd; tail: the text of the error */
 	X(MSG_STOP_DAEMON,    57, CONTROL, BROKER,     struct empty_body)      \
 	X(MSG_ASSIGN,         58, CONTROL, SUPERVISOR, struct assign_body)     \
 	X(MSG_MANAGER,        59, CONTROL, SUPERVISOR, struct manager_body)    \
-	X(MSG_LITTER,         60, CONTROL, CHILD,      struct empty_body)      \
-	X(MSG_RECYCLE,        61, CONTROL, BROKER,     struct worker_kill_body)
+	X(MSG_RESOURCE,       60, CONTROL, SUPERVISOR, struct resource_body)    \
+	X(MSG_LITTER,         61, CONTROL, CHILD,      struct empty_body)      \
+	X(MSG_RECYCLE,        62, CONTROL, BROKER,     struct worker_kill_body)
 
 enum message_type {
 #define X(name, value, road, sender, body) name = value,

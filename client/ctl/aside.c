@@ -18,7 +18,7 @@
 #include "ipc/clock.h"
 #include "shm/named.h"
 
-#define REAP_NS (5 * NS_PER_S)
+#define REAP_NS (60 * NS_PER_S)
 
 /* ---- cleaning up ---- */
 

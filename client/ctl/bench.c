@@ -15,7 +15,7 @@
 #include "client/ctl/nearest.h"
 #include "client/ctl/report.h"
 
-#define ROW_PATIENCE_S 180
+#define ROW_PATIENCE_S 1200 /* when it hangs: a row takes seconds */
 
 static bool attach, quick;
 

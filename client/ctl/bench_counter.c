@@ -23,7 +23,7 @@
 #define RATE_ADDS     (BATCH * 1600)
 #define SINGLE_ROUNDS 21
 #define SINGLE_ADDS   500
-#define PATIENCE_MS   10000
+#define PATIENCE_MS   60000
 #define PYTHON_MS     60000
 #define NAME          "bench.counter"
 

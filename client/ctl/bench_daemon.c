@@ -22,7 +22,7 @@
 #include "ipc/cleanup.h"
 #include "ipc/clock.h"
 
-#define START_NS   (10 * NS_PER_S)
+#define START_NS   (60 * NS_PER_S)
 #define STOP_MS    5000
 #define PING_MS    1000
 #define RETRY_US   100

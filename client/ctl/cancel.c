@@ -21,24 +21,6 @@ static const struct option_row options[] = {
 	OPTION_ROW_END,
 };
 
-/* "no such job: 17, 18" for the ids of a list. */
-static bool
-complain(const msgpack_object *map, const char *key, const char *code, int status,
-	 const char *sentence)
-{
-	const msgpack_object *id;
-	char text[400] = "";
-	size_t at = 0;
-
-	unsigned count = field_list(map, key, &id);
-	for (unsigned i = 0; i < count && at + 24 < sizeof text; i++)
-		at += (size_t)snprintf(text + at, sizeof text - at, "%s%" PRIu64, i ? ", " : "",
-				       id[i].via.u64);
-	if (count > 0)
-		ctl_fail(status, code, "%s: %s", sentence, text);
-	return count > 0;
-}
-
 static int
 got_answer(void *context, const msgpack_object *map)
 {
@@ -49,11 +31,11 @@ got_answer(void *context, const msgpack_object *map)
 		printf("{\"schema\":\"pyprep.cancel/1\",\"cancelled\":%" PRIu64 "}\n", count);
 	else if (!ctl.quiet)
 		printf("cancelled %" PRIu64 " job%s\n", count, count == 1 ? "" : "s");
-	if (complain(map, "missing", "no_such_job", EXIT_NO_SUCH,
-		     "no such job, or it has ended already"))
+	if (ids_complain(map, "missing", "no_such_job", EXIT_NO_SUCH,
+			 "no such job, or it has ended already"))
 		*status = EXIT_NO_SUCH;
-	if (complain(map, "not_allowed", "not_allowed", EXIT_NOT_ALLOWED,
-		     "not allowed, these are another user's jobs"))
+	if (ids_complain(map, "not_allowed", "not_allowed", EXIT_NOT_ALLOWED,
+			 "not allowed, these are another user's jobs"))
 		*status = EXIT_NOT_ALLOWED;
 	return 0;
 }

@@ -11,7 +11,12 @@
 	X(wait)       \
 	X(ls)         \
 	X(show)       \
+	X(logs)       \
+	X(retry)      \
+	X(rm)         \
 	X(cancel)     \
+	X(hold)       \
+	X(release)    \
 	X(kinds)      \
 	X(pools)      \
 	X(pool)       \

@@ -10,7 +10,7 @@
 #include "client/ctl/nearest.h"
 #include "client/ctl/report.h"
 
-#define STORY_PATIENCE_S 180
+#define STORY_PATIENCE_S 1200 /* when it hangs: a story takes seconds */
 
 /* In the order of `demo all`. */
 #define DEMOS(X)   \

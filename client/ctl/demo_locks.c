@@ -1,6 +1,7 @@
 /* demo_locks.c - demo locks: what is lost without one, and what happens when a holder dies. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,9 +19,10 @@
 #include "shm/owner.h"
 #include "shm/semaphore.h"
 
-#define PATIENCE 60000 /* ms */
-#define STALL_MS 500
-#define PARTIES  3
+#define PATIENCE     60000 /* ms */
+#define ADD_PATIENCE 300000
+#define STALL_MS     500
+#define PARTIES      3
 
 /* Shared by the story and its actors. */
 struct table {
@@ -138,7 +140,7 @@ add_atomic(void *context)
 	return 0;
 }
 
-/* Two processes do it, `adds` each; adds in a second. */
+/* Two processes do it, `adds` each; adds in a second, NAN when they did not come to their end. */
 static double
 both(struct demo *demo, struct table *t, int (*act)(void *), uint64_t adds)
 {
@@ -147,12 +149,14 @@ both(struct demo *demo, struct table *t, int (*act)(void *), uint64_t adds)
 	atomic_store(&t->here, 0);
 	uint64_t begun = clock_now();
 	pid_t one = demo_actor(demo, act, t), two = demo_actor(demo, act, t);
-	demo_wait(demo, one, PATIENCE);
-	demo_wait(demo, two, PATIENCE);
+	bool ended = demo_wait(demo, one, ADD_PATIENCE) == 0;
+	ended &= demo_wait(demo, two, ADD_PATIENCE) == 0;
+	if (!ended)
+		return NAN;
 	return 2.0 * (double)t->adds * NS_PER_S / (double)(clock_now() - begun);
 }
 
-static void
+static int
 tell_adds(struct demo *demo, struct table *t)
 {
 	const uint64_t guarded = demo_quick(demo) ? 500000 : 5000000;
@@ -162,6 +166,8 @@ tell_adds(struct demo *demo, struct table *t)
 	demo_chapter(demo, "Two processes add to one number");
 	double bare = both(demo, t, add_bare, plain), locked = both(demo, t, add_locked, guarded),
 	       atomic = both(demo, t, add_atomic, guarded);
+	if (isnan(bare) || isnan(locked) || isnan(atomic))
+		return demo_fail(demo, "the processes that add did not end as they should");
 	uint64_t lost = 2 * plain - t->bare;
 	demo_say(demo, "Each adds 1 %s times.  With nothing between them %s of %s adds are lost.",
 		 unit_count(plain).text, unit_count(lost).text, unit_count(2 * plain).text);
@@ -172,6 +178,7 @@ tell_adds(struct demo *demo, struct table *t)
 	demo_figure(demo, "bare_adds_per_s", bare, "/s", "adds without a lock");
 	demo_figure(demo, "locked_adds_per_s", locked, "/s", "adds with the lock");
 	demo_figure(demo, "atomic_adds_per_s", atomic, "/s", "adds with an atomic");
+	return 0;
 }
 
 /* ---- the holder of a lock ---- */
@@ -398,7 +405,8 @@ tell_locks(struct demo *demo)
 	int r = lock_init(&t->lock);
 	if (r < 0)
 		return demo_fail(demo, "cannot make a lock: %s", strerror(-r));
-	tell_adds(demo, t);
+	if (tell_adds(demo, t) < 0)
+		return -1;
 	tell_price(demo, t);
 	tell_holder(demo, t);
 	tell_semaphore(demo, t);

@@ -209,7 +209,7 @@ tell_both(struct demo *demo, struct stage *s)
 	for (unsigned i = 0; i < PARTIES; i++)
 		pids[i] = demo_actor(demo, add_to_both, s);
 	for (unsigned i = 0; i < PARTIES; i++)
-		fine &= demo_wait(demo, pids[i], PATIENCE_MS) == 0;
+		fine &= demo_wait(demo, pids[i], 5 * PATIENCE_MS) == 0;
 	if (!fine || pyprep_manager_get(s->manager, "both", &value, NULL) < 0)
 		return demo_fail(demo, "the processes that add did not end as they should");
 	demo_say(demo, "4 processes, 2 of each way, %s adds each: %s of %s",

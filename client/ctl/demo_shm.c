@@ -22,9 +22,10 @@
 #include "shm/lock.h"
 #include "shm/owner.h"
 
-#define PARTIES    2
-#define PATIENCE_S 60
-#define BIG_COUNT  (1u << 20) /* f64: 8 MiB */
+#define PARTIES        2
+#define PATIENCE_S     60
+#define ADD_PATIENCE_S 300
+#define BIG_COUNT      (1u << 20) /* f64: 8 MiB */
 
 /* What the actors of a chapter share beside the array. */
 struct stage {
@@ -105,7 +106,7 @@ add_together(struct demo *demo, struct stage *stage, bool locked, uint64_t round
 	uint64_t begun = clock_now();
 	atomic_store(&stage->go, 1);
 	for (unsigned i = 0; i < PARTIES; i++)
-		fine &= demo_wait(demo, pids[i], PATIENCE_S * 1000) == 0;
+		fine &= demo_wait(demo, pids[i], ADD_PATIENCE_S * 1000) == 0;
 	return fine ? clock_now() - begun : 0;
 }
 

@@ -182,7 +182,7 @@ static bool
 survives(struct demo *d, bool thread)
 {
 	pid_t pid = demo_actor(d, neighbour, &thread);
-	return pid > 0 && demo_wait(d, pid, 10000) == 1;
+	return pid > 0 && demo_wait(d, pid, 60000) == 1;
 }
 
 static double

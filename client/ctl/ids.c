@@ -1,9 +1,11 @@
 /* ids.c - the words of a command as job ids. */
 #include "client/ctl/ids.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "client/ctl/number.h"
+#include "client/ctl/reply.h"
 #include "client/ctl/report.h"
 
 static int
@@ -39,4 +41,21 @@ void
 ids_free(struct ids *ids)
 {
 	free(ids->id);
+}
+
+bool
+ids_complain(const msgpack_object *map, const char *key, const char *code, int status,
+	     const char *sentence)
+{
+	const msgpack_object *id;
+	char text[400] = "";
+	size_t at = 0;
+
+	unsigned count = field_list(map, key, &id);
+	for (unsigned i = 0; i < count && at + 24 < sizeof text; i++)
+		at += (size_t)snprintf(text + at, sizeof text - at, "%s%" PRIu64, i ? ", " : "",
+				       id[i].via.u64);
+	if (count > 0)
+		ctl_fail(status, code, "%s: %s", sentence, text);
+	return count > 0;
 }

@@ -2,6 +2,8 @@
 #ifndef PYPREP_CTL_IDS_H
 #define PYPREP_CTL_IDS_H
 
+#include <msgpack.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/ctl/command.h"
@@ -14,5 +16,9 @@ struct ids {
 /* 0, or EXIT_USAGE, said; then there is nothing to free. */
 int ids_read(const struct words *words, struct ids *ret);
 void ids_free(struct ids *ids);
+
+/* Say "SENTENCE: 17, 18" for the ids of the list `key` of a reply; false: it has none. */
+bool ids_complain(const msgpack_object *map, const char *key, const char *code, int status,
+		  const char *sentence);
 
 #endif

@@ -12,6 +12,7 @@ struct jobmap {
 	uint64_t age_ns;
 	void *bytes; /* of the receipt */
 	size_t length;
+	json_t *more; /* detached, and where they are told: key, labels, waits, attempts */
 };
 
 /* 0, or -EPROTO: there is no receipt in it, and nothing to free. */

@@ -6,24 +6,32 @@
 
 #include "client/ctl/command.h"
 #include "client/ctl/jobmap.h"
+#include "client/ctl/number.h"
 #include "client/ctl/print_json.h"
 #include "client/ctl/print_table.h"
 #include "client/ctl/report.h"
 
 #define ROWS_A_PERSON_READS 50
-#define ROWS_MOST	    100000 /* what the daemon gives at the most */
+#define ROWS_MOST           100000 /* what the daemon gives at the most */
 
 static struct {
-	const char *state;
+	const char *state, *kind, *pool, *key, *label;
 	int64_t limit;
 	int64_t shown;
 } arg;
 
 static const struct option_row options[] = {
-	{ "state", 's', OPTION_CHOICE, &arg.state, "all|queued|running|finished",
-	  "only such jobs (else queued and running)", 0, 0 },
-	{ "limit", 'l', OPTION_INT, &arg.limit, "N", "at most N jobs (else 50 in a table, all with --json or -q)", 1,
-	  ROWS_MOST },
+	{ "state", 's', OPTION_TEXT, &arg.state, "STATES",
+	  "only such jobs, as queued,running,succeeded,failed,cancelled,timed_out,dead; finished: "
+	  "all "
+	  "that ended; all (else queued,running)",
+	  0, 0 },
+	{ "kind", 'k', OPTION_TEXT, &arg.kind, "K", "only of this kind", 0, 0 },
+	{ "pool", 'p', OPTION_TEXT, &arg.pool, "P", "only of this pool", 0, 0 },
+	{ "key", 0, OPTION_TEXT, &arg.key, "K", "only with this key", 0, 0 },
+	{ "filter", 'f', OPTION_TEXT, &arg.label, "LABEL[=VALUE]", "only with this label", 0, 0 },
+	{ "limit", 'l', OPTION_INT, &arg.limit, "N",
+	  "at most N jobs (else 50 in a table, all with --json or -q)", 1, ROWS_MOST },
 	OPTION_ROW_JSON,
 	{ "quiet", 'q', OPTION_FLAG, &ctl.quiet, NULL, "only ids, one a line", 0, 0 },
 	OPTION_ROW_END,
@@ -92,6 +100,26 @@ got_jobs(void *context, const msgpack_object *map)
 }
 
 static int
+check_states(void)
+{
+	static const char states[] =
+		"queued|running|succeeded|failed|cancelled|timed_out|dead|finished|all";
+	char word[24];
+
+	for (const char *at = arg.state; at != NULL && *at != '\0'; at += *at == ',') {
+		size_t length = strcspn(at, ",");
+		snprintf(word, sizeof word, "%.*s", (int)length, at);
+		if (length == 0 || length >= sizeof word || !choice_has(states, word))
+			return ctl_fail(EXIT_USAGE, "usage",
+					"--state wants one of %s, or several "
+					"with commas between them, not '%s'",
+					states, arg.state);
+		at += length;
+	}
+	return 0;
+}
+
+static int
 ls_run(const struct words *words)
 {
 	struct request request;
@@ -101,13 +129,26 @@ ls_run(const struct words *words)
 		return ctl_fail(EXIT_USAGE, "usage",
 				"ls takes no words, not '%s'; 'pyprepctl show ID' shows one job",
 				words->word[0]);
+	if (check_states() != 0)
+		return EXIT_USAGE;
 	bool cut = arg.limit == 0 && !ctl.json && !ctl.quiet;
 	if (arg.limit == 0)
 		arg.limit = cut ? ROWS_A_PERSON_READS : ROWS_MOST;
 	table_begin(&table, columns, sizeof columns / sizeof columns[0], false);
-	request_begin(&request, "ls", (arg.state != NULL) + 1);
-	if (arg.state)
-		request_text(&request, "state", arg.state);
+	const struct {
+		const char *name, *value;
+	} fields[] = { { "state", arg.state },
+		       { "kind", arg.kind },
+		       { "pool", arg.pool },
+		       { "key", arg.key },
+		       { "label", arg.label } };
+	unsigned given = 0;
+	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+		given += fields[i].value != NULL;
+	request_begin(&request, "ls", given + 1);
+	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+		if (fields[i].value)
+			request_text(&request, fields[i].name, fields[i].value);
 	request_u64(&request, "limit", (uint64_t)arg.limit);
 	int status = request_once(&request, got_jobs, &table);
 	table_print(&table);
@@ -120,7 +161,7 @@ ls_run(const struct words *words)
 extern const struct command command_ls;
 const struct command command_ls = {
 	.name = "ls",
-	.args = "[--state S] [--limit N] [--json]",
+	.args = "[--state S] [--filter LABEL=VALUE] [--limit N] [--json]",
 	.summary = "list jobs",
 	.examples = "  pyprepctl ls\n"
 		    "  pyprepctl ls --state finished --limit 20\n"

@@ -29,4 +29,7 @@ const char *cause_text(const struct pyprep_receipt *receipt, char *buffer, size_
 /* Compact, one line, to stdout; takes the reference. */
 void json_print_line(json_t *json);
 
+/* A string; {"base64": ...} when the bytes are not UTF-8. */
+json_t *json_of_bytes(const char *bytes, size_t length);
+
 #endif

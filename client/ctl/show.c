@@ -16,6 +16,39 @@ static const struct option_row options[] = {
 	OPTION_ROW_END,
 };
 
+static const char *
+text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text ? text : "";
+}
+
+/* What only some jobs have. */
+static void
+print_more(const json_t *more)
+{
+	const json_t *item;
+	size_t i;
+
+	if (json_is_true(json_object_get(more, "detached")))
+		printf("  detached: it is in the store\n");
+	if (json_object_get(more, "waits"))
+		printf("  waits for: %s\n", text_of(more, "waits"));
+	if (json_object_get(more, "key"))
+		printf("  key: %s\n", text_of(more, "key"));
+	json_array_foreach(json_object_get(more, "labels"), i, item)
+		printf("  label: %s\n", json_string_value(item) ? json_string_value(item) : "?");
+	const json_t *attempts = json_object_get(more, "attempts");
+	if (json_array_size(attempts) < 2)
+		return;
+	json_array_foreach(attempts, i, item)
+		printf("  attempt %lld: %s, %s%s%s\n",
+		       (long long)json_integer_value(json_object_get(item, "attempt")),
+		       text_of(item, "state"), text_of(item, "cause"),
+		       json_is_object(json_object_get(item, "error")) ? ": " : "",
+		       text_of(json_object_get(item, "error"), "message"));
+}
+
 static int
 got_job(void *context, const msgpack_object *map)
 {
@@ -33,6 +66,7 @@ got_job(void *context, const msgpack_object *map)
 			    strcmp(receipt.state, "running") == 0;
 		printf("  of user %s; %s %s ago\n", job.user ? job.user : "?",
 		       open ? "submitted" : "ended", unit_time_human(job.age_ns).text);
+		print_more(job.more);
 	}
 	jobmap_free(&job);
 	return 0;

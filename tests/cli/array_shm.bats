@@ -110,7 +110,7 @@ sort_array() {
 	[ "$(pyprepctl array sum "$NAME" -q)" = 0 ]
 	truncate -s 4096 "/dev/shm/$NAME"
 	status=0
-	timeout 100 pyprepctl array sum "$NAME" -q || status=$?
+	timeout 300 pyprepctl array sum "$NAME" -q || status=$?
 	[ "$status" -ne 0 ] && [ "$status" -ne 124 ]
 	says 0 "succeeded" submit sumsq n=10
 }

@@ -134,7 +134,7 @@ say_missing() {
 @test "pyprepd.conf(5): every key" {
 	missing=
 	text=$(page pyprepd.conf.5)
-	for key in $(sed -nE 's/.*\{ (DAEMON|POOL)\(([a-z_]+)\),.*/\2/p' "$ROOT/daemon/config_keys.c"); do
+	for key in $(sed -nE 's/.*\{ (DAEMON|POOL|RESOURCE)\(([a-z_]+)\),.*/\2/p' "$ROOT/daemon/config_keys.c"); do
 		grep -q "^     $key =" <<<"$text" || missing+=" $key"
 	done
 	say_missing pyprepd.conf.5 "$missing"
@@ -193,7 +193,7 @@ five_squares() {
 	STAGE=$(mktemp -d)
 	protocol_program python "$STAGE/five.py"
 	daemon_start
-	run timeout 60 python3 "$STAGE/five.py"
+	run timeout 300 python3 "$STAGE/five.py"
 	five_squares
 }
 
@@ -203,7 +203,7 @@ five_squares() {
 	cc -Wall -Wextra -Werror -o "$STAGE/five" "$STAGE/five.c" -lzmq
 	printf '[daemon]\nzmq_lane = yes\n' >"$STAGE/conf"
 	daemon_start --config "$STAGE/conf"
-	run timeout 60 "$STAGE/five"
+	run timeout 300 "$STAGE/five"
 	five_squares
 }
 
@@ -271,7 +271,7 @@ five_squares() {
 @test "completions: bash reads what pyprepctl prints, and completes by it" {
 	run bash -c 'source <(pyprepctl completion bash)
 		COMP_WORDS=(pyprepctl submit --pri) COMP_CWORD=2; _pyprepctl; echo "${COMPREPLY[@]}"
-		COMP_WORDS=(pyprepctl re) COMP_CWORD=1; _pyprepctl; echo "${COMPREPLY[@]}"'
+		COMP_WORDS=(pyprepctl rel) COMP_CWORD=1; _pyprepctl; echo "${COMPREPLY[@]}"'
 	[ "${lines[0]}" = --priority ]
-	[ "${lines[1]}" = reload ]
+	[ "${lines[1]}" = "release reload" ]
 }

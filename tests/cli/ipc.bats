@@ -30,9 +30,9 @@ unknown() { rows 'select(.state == "unknown") | .name' | grep -v bats || true; }
 supervisor() { pyprepctl status --json | jq .supervisor.pid; }
 broker() { pyprepctl status --json | jq .broker.pid; }
 
-# until_same A B: both commands say the same; fails after 60 s
+# until_same A B: both commands say the same; fails after 120 s
 until_same() {
-	local end=$((SECONDS + 60)) a b
+	local end=$((SECONDS + 120)) a b
 	while :; do
 		a=$($1) b=$($2)
 		[ "$a" != "$b" ] || [ -z "$a" ] || return 0
@@ -129,7 +129,7 @@ by_ls() {
 	pyprepctl counter add pears -- -3 >/dev/null
 	[ "$(rows '"\(.name) \(.value)"' counter)" = "apples 7
 pears -3" ]
-	pyprepctl lock run door -- sleep 60 3>&- &
+	pyprepctl lock run door -- sleep 600 3>&- &
 	holder=$!
 	until_true pgrep -P "$holder" -x sleep # it holds, and the command runs
 	[ "$(rows '"\(.name) \(.owner.pid)"' lock)" = "door $holder" ]
@@ -142,14 +142,14 @@ pears -3" ]
 	broker=$(broker)
 	kill -STOP "$broker"
 	status=0
-	output=$(timeout 100 pyprepctl ipc ls 2>&1) || status=$?
+	output=$(timeout 300 pyprepctl ipc ls 2>&1) || status=$?
 	kill -CONT "$broker"
 	[ "$status" -eq 0 ]
 	grep -q "only named objects and files" <<<"$output"
 }
 
 @test "ls: what waits in a worker's link is its depth" {
-	pyprepctl submit sleep ms=60000 --pool cpu --count 2 -q >/dev/null 3>&- &
+	pyprepctl submit sleep ms=600000 --pool cpu --count 2 -q >/dev/null 3>&- &
 	client=$!
 	both_wait() { [ "$(rows 'select(.name | startswith("cpu")) | .depth' link | jq -s add)" -eq 2 ]; }
 	until_true both_wait
@@ -196,7 +196,7 @@ pears -3" ]
 
 @test "ls: the slabs count the jobs there are" {
 	[ "$(rows 'select(.name == "jobs") | .depth' slab)" -eq 0 ]
-	pyprepctl submit sleep ms=60000 --pool io --count 5 -q >/dev/null 3>&- &
+	pyprepctl submit sleep ms=600000 --pool io --count 5 -q >/dev/null 3>&- &
 	client=$!
 	all_there() { [ "$(rows 'select(.name == "jobs") | .depth' slab)" -eq 5 ]; }
 	until_true all_there
@@ -214,7 +214,7 @@ pears -3" ]
 }
 
 @test "ls --watch: lists again and again" {
-	run timeout 100 bash -c 'pyprepctl ipc ls slab --watch 10ms | head -n 20'
+	run timeout 300 bash -c 'pyprepctl ipc ls slab --watch 10ms | head -n 20'
 	[ "$(grep -c '^jobs' <<<"$output")" -ge 3 ]
 }
 
@@ -287,13 +287,13 @@ pears -3" ]
 @test "rounds: sees what a command leaves behind, and nothing where nothing is left" {
 	rounds=$BATS_TEST_DIRNAME/../fault/rounds
 	unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "needs namespaces"
-	timeout 240 "$rounds" -n 5 'pyprepctl ipc ls' 3>&-
+	timeout 600 "$rounds" -n 5 'pyprepctl ipc ls' 3>&-
 	export ROUNDS_PATIENCE=2
-	run timeout 240 "$rounds" -n 5 'touch /dev/shm/left.$ROUND' 3>&-
+	run timeout 600 "$rounds" -n 5 'touch /dev/shm/left.$ROUND' 3>&-
 	[ "$status" -eq 1 ]
 	grep -q 'RED.*touch' <<<"$output"
-	run timeout 240 "$rounds" -n 5 'setsid sleep 300 & exit 0' 3>&-
+	run timeout 600 "$rounds" -n 5 'setsid sleep 300 & exit 0' 3>&-
 	[ "$status" -eq 1 ]
-	run timeout 240 "$rounds" -n 5 false 3>&-
+	run timeout 600 "$rounds" -n 5 false 3>&-
 	[ "$status" -eq 1 ]
 }

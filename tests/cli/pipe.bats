@@ -19,9 +19,9 @@ teardown() {
 }
 
 @test "pipe: --json says what was measured" {
-	run pyprepctl pipe --size 300000 --count 20 --json
+	run pyprepctl pipe --size 300000 --count 500 --json
 	[ "$status" -eq 0 ]
-	jq -e '.schema == "pyprep.pipe/1" and .bytes == 300000 and .round_trips == 20 and
+	jq -e '.schema == "pyprep.pipe/1" and .bytes == 300000 and .round_trips == 500 and
 		.p50_ns > 0 and .p99_ns >= .p50_ns and .frames_per_s > 0 and
 		.high_bytes >= 300000 and .kill_to_end_ns > 0 and .read_by_descriptor == null' \
 		<<<"$output"

@@ -17,7 +17,7 @@ teardown() {
 	rm -f "/dev/shm/pyprep.queue.$NAME"
 }
 
-queue() { timeout -k 2 60 pyprepctl queue "$@"; }
+queue() { timeout -k 2 300 pyprepctl queue "$@"; }
 
 stat_is() { queue stat "$NAME" --json | jq -e "$1" >/dev/null; }
 

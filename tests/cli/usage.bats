@@ -46,7 +46,7 @@ teardown() {
 	says 2 "--json takes no value, not '1'" status --json=1
 	says 2 "--color wants one of auto|always|never, not 'blue'" --color blue status
 	says 2 "--units wants one of auto|human|base, not 'ell'" status --units=ell
-	says 2 "--state wants one of all|queued|running|finished, not 'gone'" ls --state gone
+	says 2 "several with commas between them, not 'gone'" ls --state gone
 }
 
 @test "options: numbers" {

@@ -12,7 +12,7 @@
 #include "client/pyprep.h"
 #include "ipc/receipt.h"
 
-TestSuite(client_decode, .timeout = 60);
+TestSuite(client_decode, .timeout = 600);
 
 static struct pyprep_receipt
 decode(const struct receipt *r)

@@ -6,7 +6,7 @@
 
 #include "client/internal.h"
 
-TestSuite(client_table, .timeout = 60);
+TestSuite(client_table, .timeout = 600);
 
 static const struct target target;
 

@@ -16,7 +16,7 @@ setup(void)
 	lab = (struct lab){ .size_count = 4, .sizes = { 64, 1024, 16384, 262144 } };
 }
 
-TestSuite(ctl_lab, .init = setup, .timeout = 60);
+TestSuite(ctl_lab, .init = setup, .timeout = 600);
 
 static void
 put(unsigned way, double a, double b, double c, double d)

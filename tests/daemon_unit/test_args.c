@@ -36,7 +36,7 @@ teardown(void)
 	args_buffer_free(&packed);
 }
 
-TestSuite(args, .fini = teardown, .timeout = 120);
+TestSuite(args, .fini = teardown, .timeout = 600);
 
 static enum job_error
 pack(const struct kind *kind, const char *map, size_t length)

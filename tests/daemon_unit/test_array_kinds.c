@@ -41,7 +41,7 @@ teardown(void)
 	array_close(b);
 }
 
-TestSuite(array_kinds, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(array_kinds, .init = setup, .fini = teardown, .timeout = 600);
 
 /* A call of `kind` with name=NAME and one more parameter, both as text. */
 static void

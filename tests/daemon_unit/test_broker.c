@@ -57,7 +57,7 @@ teardown(void)
 	test_dir_remove(root);
 }
 
-TestSuite(broker, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(broker, .init = setup, .fini = teardown, .timeout = 600);
 
 static bool
 has_frame(int fd, int ms)

@@ -33,7 +33,7 @@ teardown(void)
 	test_dir_remove(directory);
 }
 
-TestSuite(config, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(config, .init = setup, .fini = teardown, .timeout = 600);
 
 static int
 load(const char *text)
@@ -172,8 +172,10 @@ Test(config, byte_order_mark_windows_lines_and_indented_sections_are_read)
 	cr_assert_str_eq(config.pools[0].name, "x");
 }
 
-#define P              "[pool \"p\"]\nexecutor = process\n"
-#define DURATION_0_24H "expected a duration from 0s to 24h, such as 500ms, 2s or 1m"
+#define P                 "[pool \"p\"]\nexecutor = process\n"
+#define R                 "[resource \"db\"]\n"
+#define RESOURCE_EXPECTED "expected 1 to 63 printable characters without blanks, \", =, [ and ]"
+#define DURATION_0_24H    "expected a duration from 0s to 24h, such as 500ms, 2s or 1m"
 
 static const struct bad {
 	const char *text;
@@ -181,12 +183,14 @@ static const struct bad {
 } bad_files[] = {
 	/* sections */
 	{ "[deamon]\n", "1: unknown section [deamon]; did you mean [daemon]?" },
-	{ "[server]\n", "1: unknown section [server]; expected [daemon] or [pool \"NAME\"]" },
+	{ "[server]\n", "1: unknown section [server]; expected [daemon], [pool \"NAME\"] or "
+			"[resource \"NAME\"]" },
 	{ "[pools \"x\"]\n", "1: unknown section [pools \"x\"]; did you mean [pool \"NAME\"]?" },
 	{ "[pool x]\n", "1: unknown section [pool x]; did you mean [pool \"NAME\"]?" },
 	{ "[pool \"]\n", "1: unknown section [pool \"]; did you mean [pool \"NAME\"]?" },
 	{ "[pool]\n", "1: unknown section [pool]; did you mean [pool \"NAME\"]?" },
-	{ "[]\n", "1: unknown section []; expected [daemon] or [pool \"NAME\"]" },
+	{ "[]\n",
+	  "1: unknown section []; expected [daemon], [pool \"NAME\"] or [resource \"NAME\"]" },
 	{ "[pool \"\"]\n",
 	  "1: bad pool name \"\": expected 1 to 31 of the letters a-z, 0-9, _ and -" },
 	{ "[pool \"CPU\"]\n",
@@ -194,7 +198,8 @@ static const struct bad {
 	{ "[pool \"a234567890123456789012345678901x\"]\n",
 	  "1: bad pool name \"a234567890123456789012345678901x\": expected 1 to 31 of the letters "
 	  "a-z, 0-9, _ and -" },
-	{ "\n[daemon\n", "2: the section's name has no end; expected [daemon] or [pool \"NAME\"]" },
+	{ "\n[daemon\n", "2: the section's name has no end; expected [daemon], [pool \"NAME\"] or "
+			 "[resource \"NAME\"]" },
 	{ "[daemon] max_jobs = 3\n", "1: text after the section's name: \"max_jobs = 3\"; expected "
 				     "the end of the line" },
 	{ "[daemon]\n\n[daemon]\n", "3: [daemon] was already given on line 1" },
@@ -205,9 +210,27 @@ static const struct bad {
 	{ "[pool \"p\"]\nworkers = 1\n[daemon]\n", "1: [pool \"p\"] has no executor; add a line "
 						   "\"executor = \" with one of process, thread, "
 						   "event, command" },
+	{ "[resource db]\n",
+	  "1: unknown section [resource db]; did you mean [resource \"NAME\"]?" },
+	{ "[ressource \"db\"]\n",
+	  "1: unknown section [ressource \"db\"]; did you mean [resource \"NAME\"]?" },
+	{ "[resource \"a b\"]\n", "1: bad resource name \"a b\": " RESOURCE_EXPECTED },
+	{ "[resource \"a=b\"]\n", "1: bad resource name \"a=b\": " RESOURCE_EXPECTED },
+	{ R "limit = 1\n" R "limit = 1\n", "3: [resource \"db\"] was already given on line 1" },
+	{ "\n" R "[daemon]\n", "2: [resource \"db\"] has no limit; add a line \"limit = N\", the "
+			       "units that jobs may have at once" },
+	{ R "limit = 0\n",
+	  "2: bad value \"0\" for limit in [resource \"db\"]: expected a number from 1 to "
+	  "1000000000" },
+	{ R "limits = 1\n",
+	  "2: unknown key \"limits\" in [resource \"db\"]; did you mean \"limit\"?" },
+	{ R "workers = 1\n",
+	  "2: unknown key \"workers\" in [resource \"db\"]; it belongs in [pool \"NAME\"]" },
+	{ "[daemon]\nlimit = 1\n",
+	  "2: unknown key \"limit\" in [daemon]; it belongs in [resource \"NAME\"]" },
 	/* keys */
-	{ "max_jobs = 3\n", "1: key \"max_jobs\" before the first section; start with [daemon] or "
-			    "[pool \"NAME\"]" },
+	{ "max_jobs = 3\n", "1: key \"max_jobs\" before the first section; expected [daemon], "
+			    "[pool \"NAME\"] or [resource \"NAME\"]" },
 	{ P "worker = 2\n",
 	  "3: unknown key \"worker\" in [pool \"p\"]; did you mean \"workers\"?" },
 	{ P "conc = 2\n",
@@ -427,11 +450,13 @@ round_trip(void)
 Test(config, what_is_printed_reads_back_to_the_same)
 {
 	round_trip();
-	cr_assert_eq(load("[daemon]\ndrain_deadline = 1.234567891s\ngroup = x\nsocket_mode = 0770\n"
-			  "operators = a,b\ndrop_to_client = YES\nmax_job_bytes = 65537\n"
-			  "[pool \"q\"]\nexecutor = thread\nconcurrency = 5\ngrace = 90s\n"
-			  "address_space = 64M\noutput_cap = 0\n[pool \"cpu\"]\n"),
-		     0, "%s", why);
+	cr_assert_eq(
+		load("[daemon]\ndrain_deadline = 1.234567891s\ngroup = x\nsocket_mode = 0770\n"
+		     "operators = a,b\ndrop_to_client = YES\nmax_job_bytes = 65537\n"
+		     "[resource \"db\"]\nlimit = 12\n[resource \"GPU/0\"]\nlimit = 1000000000\n"
+		     "[pool \"q\"]\nexecutor = thread\nconcurrency = 5\ngrace = 90s\n"
+		     "address_space = 64M\noutput_cap = 0\n[pool \"cpu\"]\n"),
+		0, "%s", why);
 	cr_assert_eq(config.drain_deadline_ns, 1234567891u);
 	round_trip();
 }
@@ -478,7 +503,8 @@ Test(config, the_page_has_every_key_with_its_range_and_default)
 		snprintf(words, sizeof(words), "Range %s", range);
 		cr_expect(range[0] == '\0' || strstr(item, words), "%s: no \"%s\" in the page:%s",
 			  k->name, words, item);
-		if (k->type == KEY_EXECUTOR || (k->fallback && k->fallback[0] == '\0'))
+		if (k->fallback == NULL ? strncmp(k->otherwise, "must be given", 13) == 0
+					: k->fallback[0] == '\0')
 			continue;
 		snprintf(words, sizeof(words), "efault %s",
 			 k->fallback ? k->fallback : k->otherwise);

@@ -57,7 +57,7 @@ pack(msgpack_object cwd, msgpack_object env, msgpack_object mask, unsigned char 
 	return context_pack(&map, ret, length, why, sizeof(why));
 }
 
-TestSuite(context, .timeout = 60);
+TestSuite(context, .timeout = 600);
 
 Test(context, what_is_packed_is_read)
 {

@@ -50,7 +50,7 @@ teardown(void)
 	test_dir_remove(root);
 }
 
-TestSuite(cpus, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(cpus, .init = setup, .fini = teardown, .timeout = 600);
 
 Test(cpus, no_proc_means_no_quota)
 {

@@ -38,7 +38,7 @@ teardown(void)
 		abort();
 }
 
-TestSuite(identity, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(identity, .init = setup, .fini = teardown, .timeout = 600);
 
 static int
 listen_somewhere(struct sockaddr_un *address, socklen_t *length)

@@ -38,7 +38,7 @@ teardown(void)
 	close(other);
 }
 
-TestSuite(lane_frames, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(lane_frames, .init = setup, .fini = teardown, .timeout = 600);
 
 /* The next frame of this type. */
 static void

@@ -38,7 +38,7 @@ logged(void)
 	return text;
 }
 
-TestSuite(log, .init = setup, .timeout = 60);
+TestSuite(log, .init = setup, .timeout = 600);
 
 Test(log, a_line_has_level_role_pid_time_and_message)
 {

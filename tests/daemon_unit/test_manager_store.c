@@ -11,7 +11,7 @@
 
 #define TOKEN 77u
 
-TestSuite(manager_store, .timeout = 60);
+TestSuite(manager_store, .timeout = 600);
 
 static struct manager_store *store;
 static struct counter_table *table;

@@ -34,7 +34,7 @@ teardown(void)
 		abort();
 }
 
-TestSuite(paths, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(paths, .init = setup, .fini = teardown, .timeout = 600);
 
 static int
 runtime(const char *given)

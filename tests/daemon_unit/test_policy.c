@@ -22,7 +22,7 @@ teardown(void)
 	policy = NULL;
 }
 
-TestSuite(policy, .fini = teardown, .timeout = 120);
+TestSuite(policy, .fini = teardown, .timeout = 600);
 
 /* ---- maps from text ---- */
 

@@ -7,7 +7,7 @@
 
 #include "ipc/link.h"
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 120000
 
 extern struct link_broker broker;
 extern struct link_worker worker;

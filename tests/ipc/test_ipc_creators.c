@@ -51,7 +51,7 @@ teardown(void)
 	munmap(stage, sizeof(*stage));
 }
 
-TestSuite(creators, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(creators, .init = setup, .fini = teardown, .timeout = 600);
 
 /* What this process made. */
 static struct queue *made_queue;

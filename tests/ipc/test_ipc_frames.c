@@ -33,7 +33,7 @@ teardown(void)
 	frames_close(&broker.frames);
 }
 
-TestSuite(ipc_frames, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(ipc_frames, .init = setup, .fini = teardown, .timeout = 600);
 
 /* A record whose bytes follow from its number; false: no room. */
 static bool

@@ -45,7 +45,7 @@ teardown(void)
 		close(pair[1]);
 }
 
-TestSuite(ipc_message, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(ipc_message, .init = setup, .fini = teardown, .timeout = 600);
 
 Test(ipc_message, values_are_unique_and_have_names)
 {

@@ -15,7 +15,7 @@
 #include "tests/process.h"
 
 #define MIB     (1u << 20)
-#define WAIT_MS 30000
+#define WAIT_MS 120000
 
 static struct pipe_end ours, theirs;
 static unsigned char *big; /* 8 MiB of a pattern */
@@ -38,7 +38,7 @@ teardown(void)
 	free(big);
 }
 
-TestSuite(pipe, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(pipe, .init = setup, .fini = teardown, .timeout = 600);
 
 /* Send back all that comes, until the end. */
 static void

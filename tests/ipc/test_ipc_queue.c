@@ -18,7 +18,7 @@
 #include "ipc/queue_shared.h"
 #include "tests/process.h"
 
-#define LONG (60 * NS_PER_S) /* longer than any test: what waits so long hangs */
+#define LONG (120 * NS_PER_S) /* longer than any test: what waits so long hangs */
 
 static void *memory;
 static size_t memory_bytes;
@@ -46,7 +46,7 @@ teardown(void)
 		munmap(memory, memory_bytes);
 }
 
-TestSuite(queue, .fini = teardown, .timeout = 120);
+TestSuite(queue, .fini = teardown, .timeout = 600);
 
 static int
 put_text(const char *text)
@@ -171,9 +171,9 @@ Test(queue, a_put_wakes_one_that_waits_for_messages)
 		int r = queue_get(q, text, sizeof(text), &length, LONG);
 		_exit(r == 0 && length == 5 && memcmp(text, "hello", 5) == 0 ? 0 : 1);
 	}
-	cr_assert(wait_until(30000, process_state(child) == 'S'));
+	cr_assert(wait_until(120000, process_state(child) == 'S'));
 	cr_assert_eq(put_text("hello"), 0);
-	cr_expect_eq(wait_exit(child, 30000), 0);
+	cr_expect_eq(wait_exit(child, 120000), 0);
 }
 
 Test(queue, a_get_wakes_one_that_waits_for_room)
@@ -183,9 +183,9 @@ Test(queue, a_get_wakes_one_that_waits_for_room)
 	pid_t child = test_fork();
 	if (child == 0)
 		_exit(queue_put(q, "second", 6, LONG) == 0 ? 0 : 1);
-	cr_assert(wait_until(30000, process_state(child) == 'S'));
+	cr_assert(wait_until(120000, process_state(child) == 'S'));
 	expect_get("first");
-	cr_expect_eq(wait_exit(child, 30000), 0);
+	cr_expect_eq(wait_exit(child, 120000), 0);
 	expect_get("second");
 }
 
@@ -219,10 +219,10 @@ Test(queue, close_wakes_all_who_wait)
 			_exit(queue_get(q, x, sizeof(x), &length, LONG) == -ENODATA ? 0 : 1);
 		}
 	for (int i = 0; i < 2; i++)
-		cr_assert(wait_until(30000, process_state(getter[i]) == 'S'));
+		cr_assert(wait_until(120000, process_state(getter[i]) == 'S'));
 	cr_assert_eq(queue_close(q), 0);
 	for (int i = 0; i < 2; i++)
-		cr_expect_eq(wait_exit(getter[i], 30000), 0);
+		cr_expect_eq(wait_exit(getter[i], 120000), 0);
 	q = queue_detach(q);
 	munmap(memory, memory_bytes);
 
@@ -233,10 +233,10 @@ Test(queue, close_wakes_all_who_wait)
 		if ((putter[i] = test_fork()) == 0)
 			_exit(queue_put(q, "c", 1, LONG) == -EPIPE ? 0 : 1);
 	for (int i = 0; i < 2; i++)
-		cr_assert(wait_until(30000, process_state(putter[i]) == 'S'));
+		cr_assert(wait_until(120000, process_state(putter[i]) == 'S'));
 	cr_assert_eq(queue_close(q), 0);
 	for (int i = 0; i < 2; i++)
-		cr_expect_eq(wait_exit(putter[i], 30000), 0);
+		cr_expect_eq(wait_exit(putter[i], 120000), 0);
 }
 
 /* Child `who` puts 20,000 messages that tell who and which, each with its checksum. */
@@ -300,13 +300,13 @@ Test(queue, three_producers_and_three_consumers_lose_tear_and_double_nothing)
 			get_numbered(total);
 	}
 	for (int i = 0; i < 3; i++)
-		cr_expect_eq(wait_exit(producer[i], 50000), 0);
+		cr_expect_eq(wait_exit(producer[i], 120000), 0);
 	uint64_t lost = 9;
 	cr_expect_eq(queue_join(q, LONG, &lost), 0);
 	cr_expect_eq(lost, 0);
 	cr_assert_eq(queue_close(q), 0);
 	for (int i = 0; i < 3; i++)
-		cr_expect_eq(wait_exit(consumer[i], 50000), 0);
+		cr_expect_eq(wait_exit(consumer[i], 120000), 0);
 	cr_expect_eq(*total, 60000);
 	struct queue_stat s = stat_now();
 	cr_expect_eq(s.puts, 60000);
@@ -329,7 +329,7 @@ Test(queue, a_forked_child_is_a_member_of_its_own)
 			_exit(1);
 		pause();
 	}
-	cr_assert(wait_until(30000, queue_size(q) == 1));
+	cr_assert(wait_until(120000, queue_size(q) == 1));
 	struct queue_stat s = stat_now();
 	cr_assert_eq(s.attached, 2);
 	cr_expect_eq(s.members[0].pid, getpid());
@@ -353,7 +353,7 @@ Test(queue, places_are_bounded_and_the_deads_are_given_again)
 		(void)queue_put(q, "x", 1, LONG);
 		pause();
 	}
-	cr_assert(wait_until(30000, queue_size(q) == 1));
+	cr_assert(wait_until(120000, queue_size(q) == 1));
 	cr_expect_eq(queue_attach(memory, memory_bytes, &second), -EUSERS);
 	kill_and_wait(child, SIGKILL);
 	cr_assert_eq(queue_attach(memory, memory_bytes, &second), 0);
@@ -382,10 +382,10 @@ Test(queue, join_waits_until_each_message_is_done)
 	pid_t child = test_fork();
 	if (child == 0)
 		_exit(queue_join(q, LONG, NULL) == 0 ? 0 : 1);
-	cr_assert(wait_until(30000, process_state(child) == 'S'));
+	cr_assert(wait_until(120000, process_state(child) == 'S'));
 	cr_expect_eq(queue_task_done(q), 0);
 	cr_expect_eq(queue_task_done(q), -EINVAL);
-	cr_expect_eq(wait_exit(child, 30000), 0);
+	cr_expect_eq(wait_exit(child, 120000), 0);
 	cr_expect_eq(queue_join(q, QUEUE_NO_WAIT, &lost), 0);
 	cr_expect_eq(lost, 0);
 }
@@ -406,7 +406,7 @@ Test(queue, what_a_leaver_or_a_dead_member_had_not_done_is_lost_and_join_ends)
 		(void)queue_task_done(q);
 		pause();
 	}
-	cr_assert(wait_until(30000, stat_now().unfinished == 4));
+	cr_assert(wait_until(120000, stat_now().unfinished == 4));
 	kill_and_wait(child, SIGKILL);
 	child = test_fork();
 	if (child == 0) {
@@ -416,7 +416,7 @@ Test(queue, what_a_leaver_or_a_dead_member_had_not_done_is_lost_and_join_ends)
 		queue_detach(q);
 		_exit(0);
 	}
-	cr_expect_eq(wait_exit(child, 30000), 0);
+	cr_expect_eq(wait_exit(child, 120000), 0);
 	expect_get("task");
 	cr_expect_eq(queue_task_done(q), 0);
 	cr_expect_eq(queue_join(q, LONG, &lost), 0);
@@ -436,9 +436,9 @@ stopped_sleeper(bool in_put, struct queue_list *list)
 		_exit(r == 0 ? 0 : 1);
 	}
 	for (;;) { /* until it is not stopped between two slices of sleep */
-		cr_assert(wait_until(30000, atomic_load(&list->bits[0]) != 0));
+		cr_assert(wait_until(120000, atomic_load(&list->bits[0]) != 0));
 		kill(child, SIGSTOP);
-		cr_assert(wait_until(30000, process_state(child) == 'T'));
+		cr_assert(wait_until(120000, process_state(child) == 'T'));
 		if (atomic_load(&list->bits[0]) != 0)
 			break;
 		kill(child, SIGCONT);
@@ -456,7 +456,7 @@ Test(queue, who_puts_or_gets_spends_a_wake_on_a_sleeper_and_none_without)
 	cr_expect_eq(s->for_messages.bits[0], 0);
 	cr_expect_eq(s->places[1].bell, rung + 1);
 	kill(child, SIGCONT);
-	cr_expect_eq(wait_exit(child, 30000), 0);
+	cr_expect_eq(wait_exit(child, 120000), 0);
 
 	cr_assert_eq(put_text("b"), 0);
 	child = stopped_sleeper(true, &s->for_room);
@@ -465,7 +465,7 @@ Test(queue, who_puts_or_gets_spends_a_wake_on_a_sleeper_and_none_without)
 	cr_expect_eq(s->for_room.bits[0], 0);
 	cr_expect_eq(s->places[1].bell, rung + 1);
 	kill(child, SIGCONT);
-	cr_expect_eq(wait_exit(child, 30000), 0);
+	cr_expect_eq(wait_exit(child, 120000), 0);
 	rung = s->places[1].bell;
 	expect_get("late");
 	cr_assert_eq(put_text("nobody waits"), -EMSGSIZE);
@@ -507,5 +507,5 @@ Test(queue, uncontended_puts_and_gets_call_the_kernel_never)
 			bad |= queue_put(q, "a", 1, LONG) | queue_get(q, x, 8, &length, LONG);
 		syscall(SYS_exit, bad);
 	}
-	cr_expect_eq(wait_exit(child, 30000), 0);
+	cr_expect_eq(wait_exit(child, 120000), 0);
 }

@@ -85,7 +85,7 @@ setup(void)
 	cr_assert(!owner_alive(dead));
 }
 
-TestSuite(queue_death, .init = setup, .timeout = 280);
+TestSuite(queue_death, .init = setup, .timeout = 1200);
 
 static void
 put(const char *letter)

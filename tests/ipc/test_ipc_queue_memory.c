@@ -27,7 +27,7 @@ teardown(void)
 	(void)queue_unlink(name);
 }
 
-TestSuite(queue_memory, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(queue_memory, .init = setup, .fini = teardown, .timeout = 600);
 
 static int
 put_text(const char *text)

@@ -36,7 +36,7 @@ teardown(void)
 	(void)array_collect(&done);
 }
 
-TestSuite(array, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(array, .init = setup, .fini = teardown, .timeout = 600);
 
 /* Files of ours in /dev/shm. */
 static int

@@ -39,7 +39,7 @@ teardown(void)
 	(void)named_unlink(name);
 }
 
-TestSuite(array_death, .init = setup, .fini = teardown, .timeout = 280);
+TestSuite(array_death, .init = setup, .fini = teardown, .timeout = 600);
 
 static int
 count_ours(void *context, const char *file)

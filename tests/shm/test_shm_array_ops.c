@@ -17,8 +17,8 @@ static const enum array_type all_types[] = {
 };
 #define TYPES (sizeof(all_types) / sizeof(all_types[0]))
 
-TestSuite(array_ops, .timeout = 120);
-TestSuite(array_sort, .timeout = 120);
+TestSuite(array_ops, .timeout = 600);
+TestSuite(array_sort, .timeout = 600);
 
 static struct array
 array_of(enum array_type type, uint64_t count)

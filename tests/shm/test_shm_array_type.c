@@ -7,7 +7,7 @@
 
 #include "shm/array_type.h"
 
-TestSuite(array_type, .timeout = 60);
+TestSuite(array_type, .timeout = 600);
 
 Test(array_type, has_our_names_and_numpys)
 {

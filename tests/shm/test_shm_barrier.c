@@ -14,7 +14,7 @@
 #include "tests/process.h"
 #include "tests/shm/lock_kills.h"
 
-#define WAIT_MS 30000
+#define WAIT_MS 120000
 #define PARTIES 3u
 
 static struct barrier *b;

@@ -16,7 +16,7 @@
 #include "shm/owner.h"
 #include "tests/process.h"
 
-#define WAIT_NS     10000000000u
+#define WAIT_NS     60000000000u
 #define PATIENCE_MS 60000
 
 static struct counter_table *table;
@@ -31,7 +31,7 @@ setup(void)
 	counter_table_init(table);
 }
 
-TestSuite(shm_counter, .init = setup, .timeout = 120);
+TestSuite(shm_counter, .init = setup, .timeout = 600);
 
 /* The owner word of a process that is dead and reaped. */
 static uint64_t

@@ -12,7 +12,7 @@
 #include "tests/process.h"
 #include "tests/shm/lock_kills.h"
 
-#define WAIT_MS 30000
+#define WAIT_MS 120000
 
 static struct event *events; /* two of them */
 

@@ -16,7 +16,7 @@
 #include "tests/process.h"
 #include "tests/shm/lock_kills.h"
 
-#define WAIT_MS 30000
+#define WAIT_MS 120000
 
 static struct shared {
 	struct lock lock;

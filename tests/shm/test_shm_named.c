@@ -26,8 +26,8 @@ teardown(void)
 	(void)named_unlink(file);
 }
 
-TestSuite(named, .init = setup, .fini = teardown, .timeout = 60);
-TestSuite(owner, .timeout = 60);
+TestSuite(named, .init = setup, .fini = teardown, .timeout = 600);
+TestSuite(owner, .timeout = 600);
 
 Test(named, appears_whole_and_holds_what_was_written_before)
 {

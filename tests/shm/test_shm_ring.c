@@ -46,7 +46,7 @@ teardown(void)
 	munmap(shared, ring_footprint(CAPACITY));
 }
 
-TestSuite(shm_ring, .init = setup, .fini = teardown, .timeout = 120);
+TestSuite(shm_ring, .init = setup, .fini = teardown, .timeout = 600);
 
 static bool
 put(struct ring *r, const void *bytes, uint32_t length)
@@ -233,7 +233,7 @@ Test(shm_ring, carries_a_million_records_between_two_processes_unchanged)
 			  size);
 		cr_assert_eq(memcmp(want, got, size), 0, "record %u came back changed", i);
 	}
-	cr_assert_eq(wait_exit(child, 5000), 0);
+	cr_assert_eq(wait_exit(child, 60000), 0);
 	cr_assert(ring_is_empty(&in));
 }
 

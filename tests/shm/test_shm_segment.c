@@ -13,7 +13,7 @@
 #include "shm/segment.h"
 #include "tests/process.h"
 
-TestSuite(shm_segment, .timeout = 60);
+TestSuite(shm_segment, .timeout = 600);
 
 Test(shm_segment, is_zeroed_rounded_up_and_close_on_exec)
 {
@@ -66,7 +66,7 @@ Test(shm_segment, is_seen_by_another_process_through_the_descriptor)
 		strcpy(theirs, "written by the child");
 		_exit(0);
 	}
-	cr_assert_eq(wait_exit(child, 5000), 0);
+	cr_assert_eq(wait_exit(child, 60000), 0);
 	cr_assert_str_eq(base, "written by the child");
 	segment_unmap(base, 4096);
 	close(fd);
