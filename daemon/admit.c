@@ -119,6 +119,13 @@ check_fields(const struct broker *b, const struct client *c, const struct submit
 			 p->config->name, p->config->name);
 		return ERR_POOL_FAILED;
 	}
+	if (p->state == POOL_DRAINING) {
+		snprintf(why, size,
+			 "pool \"%s\" is being drained and takes no jobs; take another pool, or "
+			 "`pyprepctl pool resume %s`",
+			 p->config->name, p->config->name);
+		return ERR_DRAINING;
+	}
 	if (!c->may_submit || (c->commands_only && k->class != KIND_COMMAND)) {
 		snprintf(why, size, "this daemon runs as root and takes %s of other users",
 			 b->config->drop_to_client ? "only commands (exec)" : "no jobs");

@@ -74,8 +74,8 @@ on_pool(struct broker *b, const struct pool_body *body)
 		if (p->crew[slot] != NULL && p->crew[slot]->up)
 			crew_retire(b, p->crew[slot]);
 	/* Later the broker knows better whether it is paused: it decides. */
-	if (body->state == POOL_PAUSED && !p->known)
-		p->state = POOL_PAUSED;
+	if ((body->state == POOL_PAUSED || body->state == POOL_DRAINING) && !p->known)
+		p->state = (enum pool_state)body->state;
 	p->known = true;
 	if (body->state == POOL_FAILED && p->state != POOL_FAILED)
 		pool_failed(b, p);
@@ -101,33 +101,6 @@ on_manager(struct broker *b, const struct manager_body *body)
 }
 
 static void
-cancel_queued(struct broker *b)
-{
-	for (uint32_t i = 0; (i = jobs_next(&b->jobs, i)) != JOB_NONE; i++)
-		if (job_at(&b->jobs, i)->state == JOB_QUEUED &&
-		    !(job_at(&b->jobs, i)->flags & JOB_DETACHED))
-			job_stop(b, i, CAUSE_CANCELLED);
-}
-
-static void
-cancel_running(struct broker *b)
-{
-	for (uint32_t i = 0; (i = jobs_next(&b->jobs, i)) != JOB_NONE; i++)
-		if (!(job_at(&b->jobs, i)->flags & JOB_DETACHED))
-			job_stop(b, i, CAUSE_CANCELLED);
-}
-
-static void
-on_drain(struct broker *b, bool hard)
-{
-	if (!b->draining)
-		cancel_queued(b);
-	b->draining = true;
-	if (hard)
-		cancel_running(b);
-}
-
-static void
 on_supervisor_frame(struct broker *b, struct frame_in *in)
 {
 	const struct empty_body *empty = in->body;
@@ -140,13 +113,13 @@ on_supervisor_frame(struct broker *b, struct frame_in *in)
 		crew_down(b, in->body);
 		if (b->draining) /* what came back from it would wait for a worker that never comes
 				  */
-			cancel_queued(b);
+			drain_cancel_queued(b);
 		break;
 	case MSG_POOL:
 		on_pool(b, in->body);
 		break;
 	case MSG_DRAIN:
-		on_drain(b, empty->reserved != 0);
+		drain_daemon(b, empty->reserved != 0);
 		break;
 	case MSG_MANAGER:
 		on_manager(b, in->body);

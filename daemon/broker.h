@@ -10,6 +10,7 @@
  *   dispatch.c  which worker gets it: tickets, credit, results
  *   crew.c      workers come and go: links, deaths
  *   array.c     ranges of array jobs
+ *   drain.c     an orderly end of work
  *   deadline.c  timeouts, cancels, what happens when a worker does not obey
  *   complete.c  a job ends: receipt, history, those who wait
  *   durable.c   detached jobs: what goes into the store (durable_load.c: what comes back)
@@ -343,6 +344,21 @@ void ticket_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cau
 /* Tell the worker to end what this ticket runs: now, or as soon as there is room on the way. */
 void crew_stop(struct broker *b, struct crew *w, uint32_t ticket, enum job_cause reason);
 void crew_send_stops(struct broker *b, struct crew *w);
+
+/* drain.c */
+/* The daemon is to end: nothing that is queued starts; `hard`: what runs is ended, too. */
+void drain_daemon(struct broker *b, bool hard);
+void drain_cancel_queued(struct broker *b);
+/* Was this attempt of a detached job ended because the daemon ends? */
+bool drain_lost(const struct job *job, const struct outcome *outcome);
+/* Does the pool start jobs at all? */
+bool pool_starts(const struct pool *p);
+/* The job is next: may it start in a pool that is drained?  If not, it is parked. */
+bool drain_passes(struct broker *b, uint32_t index);
+void drain_over(struct broker *b, struct pool *p); /* it is resumed */
+
+/* requests.c: and the supervisor is told, for a new broker. */
+void pool_set_state(struct broker *b, struct pool *p, enum pool_state state);
 
 /* complete.c: every change of a job's state passes through job_change(). */
 void job_enter(struct broker *b, struct job *job); /* it is new, and queued */

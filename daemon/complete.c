@@ -198,6 +198,10 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
 	if (job->more != NULL)
 		gate_leave(b, index, outcome->started_ns);
+	if ((job->flags & JOB_DETACHED) && drain_lost(job, outcome)) {
+		durable_lost(b, index);
+		return;
+	}
 	if (job->flags & JOB_DETACHED)
 		durable_end(b, index, &receipt, result, message, NULL);
 	else

@@ -184,6 +184,10 @@ charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culpr
 		snprintf(text + strlen(text), sizeof(text) - strlen(text),
 			 "; the job had ended, but its result was lost with the link");
 	crew_settle(b, w, ticket);
+	if ((job->flags & JOB_DETACHED) && b->drain_hard) {
+		durable_lost(b, index); /* the daemon ends: the next one tries it again */
+		return;
+	}
 	if (job->array != NULL) {
 		array_range_lost(b, w, index, ticket, text);
 		return;

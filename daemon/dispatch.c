@@ -170,9 +170,10 @@ dispatch_pool(struct broker *b, struct pool *p)
 
 	if (p->state == POOL_FAILED)
 		pool_failed(b, p); /* what came back from its last workers */
-	while (p->state == POOL_RUNNING && (index = queue_peek(b, p)) != JOB_NONE) {
+	while (pool_starts(p) && (index = queue_peek(b, p)) != JOB_NONE) {
 		struct job *job = job_at(&b->jobs, index);
-		if ((job->flags & JOB_DETACHED) && !durable_may_start(b, index))
+		if ((job->flags & JOB_DETACHED) &&
+		    (!durable_may_start(b, index) || !drain_passes(b, index)))
 			continue;
 		uint64_t estimate = estimate_of(p, job);
 		struct crew *w = choose(p, job, estimate);

@@ -395,6 +395,8 @@ durable_lost(struct broker *b, uint32_t index)
 		gate_leave(b, index, job->handed_ns);
 	}
 	job->flags &= (uint16_t)~JOB_ADOPTED;
+	if (job->stop == CAUSE_BROKER_LOST) /* the daemon ends, not the job */
+		job->flags &= (uint16_t)~JOB_STOPPING;
 	receipt_of(b, job, &receipt);
 	receipt.outcome = (struct outcome){
 		.state = JOB_FAILED,

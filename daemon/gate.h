@@ -23,15 +23,16 @@ struct job;
 struct gate;
 
 /*      name             word          what it waits for */
-#define WAITS(X)                                                   \
-	X(WAIT_NOTHING, "nothing")                                 \
-	X(WAIT_STORE, "store")      /* to be durable */            \
-	X(WAIT_TIME, "time")        /* --delay, --at */            \
-	X(WAIT_BACKOFF, "backoff")  /* the next attempt */         \
-	X(WAIT_AFTER, "dependency") /* other jobs */               \
-	X(WAIT_HELD, "held")        /* `release` */                \
-	X(WAIT_NEED, "resource")    /* a named resource */         \
-	X(WAIT_RATE, "rate")        /* room in a sliding window */ \
+#define WAITS(X)                                                    \
+	X(WAIT_NOTHING, "nothing")                                  \
+	X(WAIT_STORE, "store")      /* to be durable */             \
+	X(WAIT_TIME, "time")        /* --delay, --at */             \
+	X(WAIT_BACKOFF, "backoff")  /* the next attempt */          \
+	X(WAIT_AFTER, "dependency") /* other jobs */                \
+	X(WAIT_HELD, "held")        /* `release` */                 \
+	X(WAIT_NEED, "resource")    /* a named resource */          \
+	X(WAIT_RATE, "rate")        /* room in a sliding window */  \
+	X(WAIT_DRAIN, "drain")      /* its pool is being drained */ \
 	X(WAIT_ALONE, "alone")      /* a fresh worker of its own (quarantine) */
 
 enum wait {

@@ -100,7 +100,7 @@ kept_from(const struct broker *b, const struct limit *l, const struct gate_job *
 	const struct gate_job *keeper = b->gate->keeper;
 
 	if (keeper == NULL || keeper == gj ||
-	    b->pools[job_of(b, keeper)->pool].state != POOL_RUNNING)
+	    !pool_starts(&b->pools[job_of(b, keeper)->pool]))
 		return 0;
 	for (uint32_t i = 0; i < keeper->claim_count; i++)
 		if (keeper->claims[i].limit == l)
@@ -129,7 +129,7 @@ would_pass_by(struct broker *b, struct limit *l, const struct gate_job *gj)
 	for (uint32_t left = l->pools; left != 0; left &= left - 1) {
 		unsigned pool = (unsigned)__builtin_ctz(left);
 		const struct claim *first = claim_of_first(b, l, pool);
-		if (b->pools[pool].state == POOL_RUNNING &&
+		if (pool_starts(&b->pools[pool]) &&
 		    is_better(&b->jobs, first->job->index, gj->index) &&
 		    first->count > room_for(b, l, first->job))
 			return true;
@@ -232,7 +232,7 @@ limit_offer(struct broker *b, struct limit *l)
 		uint64_t room = room_for(b, l, first->job);
 		if (first->count <= room && line->promised <= room - first->count)
 			offer(b, l, first->job);
-		else if (first->count <= room || b->pools[pool].state != POOL_RUNNING)
+		else if (first->count <= room || !pool_starts(&b->pools[pool]))
 			done |= 1u << pool;
 		else
 			break; /* it waits for more than there is, and nobody passes it by */

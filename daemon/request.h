@@ -77,6 +77,8 @@ void verb_ipc(struct broker *b, const struct request *r);
 void verb_logs(struct broker *b, const struct request *r);
 void verb_rm(struct broker *b, const struct request *r);
 void verb_retry(struct broker *b, const struct request *r);
+void verb_drain(struct broker *b, const struct request *r);
+const char *pool_state_text(enum pool_state state);
 void verb_cancel(struct broker *b, const struct request *r);
 void verb_hold(struct broker *b, const struct request *r);
 void verb_release(struct broker *b, const struct request *r);

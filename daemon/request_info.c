@@ -262,7 +262,6 @@ shown(const struct pool *p, unsigned slot)
 static void
 reply_pool(struct broker *b, const struct request *r, const struct pool *p, bool last)
 {
-	static const char *const state[] = { "running", "paused", "failed" };
 	unsigned slots = p->wanted > p->crew_count ? p->wanted : p->crew_count, count = 0;
 	struct reply a;
 
@@ -273,7 +272,7 @@ reply_pool(struct broker *b, const struct request *r, const struct pool *p, bool
 	reply_text(&a, "name", p->config->name);
 	reply_text(&a, "executor", p->config->executor->name);
 	reply_text(&a, "link", link_rows[p->link].name);
-	reply_text(&a, "state", state[p->state]);
+	reply_text(&a, "state", pool_state_text(p->state));
 	reply_uint(&a, "size", p->wanted);
 	reply_uint(&a, "concurrency", p->config->concurrency);
 	reply_uint(&a, "queued", p->queued);

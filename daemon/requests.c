@@ -254,7 +254,20 @@ verb_resize(struct broker *b, const struct request *r)
 	reply_send(b, r, &a, 0);
 }
 
-static const char *const pool_state_text[] = { "running", "paused", "failed" };
+void
+pool_set_state(struct broker *b, struct pool *p, enum pool_state state)
+{
+	struct pool_body ask = { .pool = (uint16_t)p->index, .workers = p->wanted };
+	bool drained = p->state == POOL_DRAINING;
+
+	/* The supervisor tries the workers of a failed pool again, and tells a new broker. */
+	ask.state = (uint16_t)state;
+	supervisor_tell(b, MSG_POOL, &ask);
+	p->state = state;
+	gate_pools_changed(b);
+	if (drained)
+		drain_over(b, p);
+}
 
 static void
 set_paused(struct broker *b, const struct request *r, enum pool_state state)
@@ -267,16 +280,11 @@ set_paused(struct broker *b, const struct request *r, enum pool_state state)
 			      p->config->name);
 		return;
 	}
-	/* The supervisor tries the workers of a failed pool again, and tells a new broker. */
-	struct pool_body ask = { .pool = (uint16_t)p->index, .workers = p->wanted };
-	ask.state = (uint16_t)state;
-	supervisor_tell(b, MSG_POOL, &ask);
-	p->state = state;
-	gate_pools_changed(b);
+	pool_set_state(b, p, state);
 	struct reply a;
 	reply_begin(&a, 2);
 	reply_text(&a, "pool", p->config->name);
-	reply_text(&a, "state", pool_state_text[state]);
+	reply_text(&a, "state", pool_state_text(state));
 	reply_send(b, r, &a, 0);
 }
 
@@ -333,7 +341,8 @@ static const struct verb verbs[] = {
 	{ "reload", ACCESS_OPERATE, verb_reload },  { "stop", ACCESS_OPERATE, verb_stop },
 	{ "ipc", ACCESS_SUBMIT, verb_ipc },         { "hold", ACCESS_SUBMIT, verb_hold },
 	{ "release", ACCESS_SUBMIT, verb_release }, { "logs", ACCESS_SUBMIT, verb_logs },
-	{ "rm", ACCESS_SUBMIT, verb_rm },           { "retry", ACCESS_SUBMIT, verb_retry },
+	{ "drain", ACCESS_OPERATE, verb_drain },    { "rm", ACCESS_SUBMIT, verb_rm },
+	{ "retry", ACCESS_SUBMIT, verb_retry },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -60,6 +60,6 @@ enum manager_state {
 	MANAGER_FAILED,
 };
 
-enum pool_state { POOL_RUNNING, POOL_PAUSED, POOL_FAILED };
+enum pool_state { POOL_RUNNING, POOL_PAUSED, POOL_FAILED, POOL_DRAINING };
 
 #endif

@@ -99,9 +99,10 @@ tell_pool(const struct pool_slots *p)
 {
 	struct pool_body body = {
 		.pool = (uint16_t)p->index,
-		.state = p->failed   ? POOL_FAILED
-			 : p->paused ? POOL_PAUSED
-				     : POOL_RUNNING,
+		.state = p->failed     ? POOL_FAILED
+			 : p->paused   ? POOL_PAUSED
+			 : p->draining ? POOL_DRAINING
+				       : POOL_RUNNING,
 		.workers = p->wanted,
 	};
 	tell_broker(p->supervisor, MSG_POOL, &body, sizeof(body), NULL, 0);

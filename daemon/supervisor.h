@@ -65,7 +65,7 @@ struct pool_slots {
 	unsigned wanted;
 	bool failed;
 	bool recovering; /* it had failed, and no worker has been ready since */
-	bool paused; /* the broker's word, kept for its successor */
+	bool paused, draining; /* the broker's word, kept for its successor */
 	struct slot *slots[WORKERS_MAX];
 	unsigned slot_count;
 	uint64_t deaths_ns[DEATHS_KEPT]; /* the last ones without progress */

@@ -32,6 +32,7 @@
 	X(explain)    \
 	X(bench)      \
 	X(compare)    \
+	X(drain)      \
 	X(reload)     \
 	X(stop)       \
 	X(completion) \

@@ -162,7 +162,7 @@ colour_of_state(const char *state)
 	} rows[] = {
 		{ "succeeded", COLOUR_GOOD }, { "failed", COLOUR_BAD },
 		{ "refused", COLOUR_BAD },    { "timed_out", COLOUR_BAD },
-		{ "cancelled", COLOUR_WARN }, { "paused", COLOUR_WARN },
+		{ "cancelled", COLOUR_WARN }, { "paused", COLOUR_WARN },    { "draining", COLOUR_WARN },
 		{ "backoff", COLOUR_WARN },   { "queued", COLOUR_DIM },
 	};
 
