@@ -285,7 +285,7 @@ gate_adopt(struct broker *b, uint32_t index)
 
 	job->flags |= JOB_PASSED;
 	if (job->more->gate != NULL)
-		limits_take_anyhow(job->more->gate);
+		limits_take_anyhow(b, job->more->gate);
 }
 
 void
@@ -314,6 +314,7 @@ unsigned
 gate_turn(struct broker *b)
 {
 	b->gate_due = false;
+	limits_look_again(b);
 	return after_turn(b);
 }
 

@@ -123,4 +123,8 @@ struct gate_reason {
  * stands in its pool's queue, or runs. */
 unsigned gate_reasons(struct broker *b, uint32_t index, struct gate_reason *ret, unsigned most);
 
+/* Two entries of the reply to "status": "resources" and "rates". */
+struct reply;
+void gate_reply(struct broker *b, struct reply *a);
+
 #endif

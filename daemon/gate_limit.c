@@ -8,14 +8,15 @@
  * is room; then it goes back to its queue ("offered"), where it stands by its age.
  *
  * Lines are kept by pool, for a pool without free workers must not keep what another could use: in
- * each pool so many are offered as there is room for, and whoever is handed out first has it; the
- * others come back.  Within a pool the order is priority, then age.  No job passes a better one of
- * a running pool that waits here for more than there is: or one that needs much would never see it
- * together.
+ * each pool so many are offered as there is room for, and who is handed out first has it; the
+ * others come back.  As long as another pool has a worker for a better one, what is on offer to
+ * that is left to it.  And nobody passes a better one by that waits for more than there is, or one
+ * that needs much would never see it together.  Better is priority, then age.
  *
- * One that needs several resources could find now this, now that one short for ever.  Who was
- * offered one and found another short becomes the keeper, one at a time: what it needs is kept for
- * it as it comes free.
+ * One that needs several resources could find now this, now that one short for ever, and one of a
+ * busy pool could always come too late.  Who had an offer and a worker and found something short
+ * becomes the keeper, one at a time, the best of them: what it needs is kept for it as it comes
+ * free.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -80,8 +81,12 @@ limit_new(struct broker *b, enum wait type)
 void
 limit_free(const struct broker *b, struct limit *l)
 {
-	for (unsigned i = 0; i < b->pool_count; i++)
+	for (unsigned i = 0; i < b->pool_count; i++) {
 		heap_free(&l->lines[i].waiters);
+		heap_free(&l->lines[i].offered);
+	}
+	if (l->left)
+		LIST_REMOVE(l, in_left);
 	free(l);
 }
 
@@ -93,13 +98,21 @@ limit_room(struct broker *b, struct limit *l)
 	return l->most > l->used ? l->most - l->used : 0;
 }
 
-/* What of it is kept for the keeper, from anybody else. */
+/* Would a job of this pool run if it were next? */
+static bool
+can_run(const struct broker *b, unsigned pool)
+{
+	const struct pool *p = &b->pools[pool];
+	return pool_starts(p) && p->running < (uint64_t)p->wanted * p->config->concurrency;
+}
+
+/* What of it is kept for the keeper, from those that come after it. */
 static uint64_t
 kept_from(const struct broker *b, const struct limit *l, const struct gate_job *gj)
 {
 	const struct gate_job *keeper = b->gate->keeper;
 
-	if (keeper == NULL || keeper == gj ||
+	if (keeper == NULL || !is_better(&b->jobs, keeper->index, gj->index) ||
 	    !pool_starts(&b->pools[job_of(b, keeper)->pool]))
 		return 0;
 	for (uint32_t i = 0; i < keeper->claim_count; i++)
@@ -117,18 +130,18 @@ room_for(struct broker *b, struct limit *l, const struct gate_job *gj)
 }
 
 static const struct claim *
-claim_of_first(const struct broker *b, const struct limit *l, unsigned pool)
+claim_of_first(const struct broker *b, const struct heap *heap)
 {
-	return job_at(&b->jobs, heap_first(&l->lines[pool].waiters))->more->gate->waits_at;
+	return job_at(&b->jobs, heap_first(heap))->more->gate->waits_at;
 }
 
-/* Does a better one of a running pool wait here, for which there is not enough? */
+/* Does a better one wait here, for which there is not enough? */
 static bool
 would_pass_by(struct broker *b, struct limit *l, const struct gate_job *gj)
 {
 	for (uint32_t left = l->pools; left != 0; left &= left - 1) {
 		unsigned pool = (unsigned)__builtin_ctz(left);
-		const struct claim *first = claim_of_first(b, l, pool);
+		const struct claim *first = claim_of_first(b, &l->lines[pool].waiters);
 		if (pool_starts(&b->pools[pool]) &&
 		    is_better(&b->jobs, first->job->index, gj->index) &&
 		    first->count > room_for(b, l, first->job))
@@ -137,12 +150,44 @@ would_pass_by(struct broker *b, struct limit *l, const struct gate_job *gj)
 	return false;
 }
 
+/* What is on offer to better ones of other pools. */
+static uint64_t
+offered_to_better(const struct broker *b, const struct limit *l, const struct gate_job *gj)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t left = l->offered & ~(1u << job_of(b, gj)->pool); left != 0;
+	     left &= left - 1) {
+		unsigned pool = (unsigned)__builtin_ctz(left);
+		const struct claim *first = claim_of_first(b, &l->lines[pool].offered);
+		if (can_run(b, pool) && is_better(&b->jobs, first->job->index, gj->index))
+			sum += first->count;
+	}
+	return sum;
+}
+
+/* Whoever stands back has to be looked at again: the other may not take it after all. */
+static bool
+stands_back(struct broker *b, struct limit *l, const struct claim *claim, uint64_t room)
+{
+	if (claim->count + offered_to_better(b, l, claim->job) <= room)
+		return false;
+	if (!l->left) {
+		l->left = true;
+		LIST_INSERT_HEAD(&b->gate->left, l, in_left);
+	}
+	b->gate_due = true;
+	return true;
+}
+
 static bool
 must_wait(struct broker *b, const struct claim *claim)
 {
 	struct limit *l = claim->limit;
+	uint64_t room = room_for(b, l, claim->job);
 
-	return claim->count > room_for(b, l, claim->job) || would_pass_by(b, l, claim->job);
+	return claim->count > room || would_pass_by(b, l, claim->job) ||
+	       stands_back(b, l, claim, room);
 }
 
 /* ---- lines ---- */
@@ -163,30 +208,45 @@ set_due(struct broker *b, struct limit *l)
 }
 
 static void
+enter_heap(struct broker *b, struct heap *heap, uint32_t *pools, const struct gate_job *gj)
+{
+	heap_push(heap, &by_rank, &b->jobs, gj->index);
+	*pools |= 1u << job_of(b, gj)->pool;
+}
+
+static void
+leave_heap(struct broker *b, struct heap *heap, uint32_t *pools, const struct gate_job *gj)
+{
+	heap_remove(heap, &by_rank, &b->jobs, gj->index);
+	if (heap->count == 0)
+		*pools &= ~(1u << job_of(b, gj)->pool);
+}
+
+static struct line *
+line_of(const struct broker *b, const struct gate_job *gj)
+{
+	return &gj->waits_at->limit->lines[job_of(b, gj)->pool];
+}
+
+static void
 line_up(struct broker *b, struct claim *claim)
 {
-	const struct gate_job *gj = claim->job;
 	struct limit *l = claim->limit;
-	unsigned pool = job_of(b, gj)->pool;
 
+	gate_park(b, claim->job->index, l->type);
 	claim->job->waits_at = claim;
-	gate_park(b, gj->index, l->type);
-	heap_push(&l->lines[pool].waiters, &by_rank, &b->jobs, gj->index);
-	l->pools |= 1u << pool;
+	enter_heap(b, &line_of(b, claim->job)->waiters, &l->pools, claim->job);
 	l->waiting++;
 	if (l->type == WAIT_RATE && l->due_ns == 0)
 		set_due(b, l);
 }
 
 static void
-leave_line(struct broker *b, struct gate_job *gj)
+leave_line(struct broker *b, const struct gate_job *gj)
 {
 	struct limit *l = gj->waits_at->limit;
-	unsigned pool = job_of(b, gj)->pool;
 
-	heap_remove(&l->lines[pool].waiters, &by_rank, &b->jobs, gj->index);
-	if (l->lines[pool].waiters.count == 0)
-		l->pools &= ~(1u << pool);
+	leave_heap(b, &line_of(b, gj)->waiters, &l->pools, gj);
 	l->waiting--;
 }
 
@@ -211,13 +271,44 @@ static void
 offer(struct broker *b, struct limit *l, struct gate_job *gj)
 {
 	struct job *job = job_of(b, gj);
+	struct line *line = line_of(b, gj);
 
 	leave_line(b, gj);
 	job->flags &= (uint16_t)~JOB_PARKED;
 	job->more->waits = WAIT_NOTHING;
 	gj->offered = true;
-	l->lines[job->pool].promised += gj->waits_at->count;
+	enter_heap(b, &line->offered, &l->offered, gj);
+	line->promised += gj->waits_at->count;
 	queue_put_back(b, gj->index);
+}
+
+/* The claim that was on offer, NULL: none was. */
+static struct claim *
+end_offer(struct broker *b, struct gate_job *gj)
+{
+	struct claim *at = gj->waits_at;
+
+	if (!gj->offered)
+		return NULL;
+	struct line *line = line_of(b, gj);
+	leave_heap(b, &line->offered, &at->limit->offered, gj);
+	line->promised -= at->count;
+	gj->offered = false;
+	gj->waits_at = NULL;
+	return at;
+}
+
+/* To others of its pool; what is kept for the keeper is no room of this job's anyway. */
+static uint64_t
+promised_before(const struct broker *b, struct limit *l, const struct gate_job *gj)
+{
+	const struct gate_job *keeper = b->gate->keeper;
+	uint64_t promised = line_of(b, gj)->promised;
+
+	if (keeper == NULL || !keeper->offered || keeper->waits_at->limit != l ||
+	    job_of(b, keeper)->pool != job_of(b, gj)->pool)
+		return promised;
+	return promised - kept_from(b, l, gj);
 }
 
 void
@@ -227,31 +318,35 @@ limit_offer(struct broker *b, struct limit *l)
 
 	while ((l->pools & ~done) != 0) {
 		unsigned pool = best_pool(b, l, l->pools & ~done);
-		struct line *line = &l->lines[pool];
-		const struct claim *first = claim_of_first(b, l, pool);
+		const struct claim *first = claim_of_first(b, &l->lines[pool].waiters);
 		uint64_t room = room_for(b, l, first->job);
-		if (first->count <= room && line->promised <= room - first->count)
+		if (first->count > room && pool_starts(&b->pools[pool]))
+			break; /* nobody passes it by */
+		if (first->count <= room &&
+		    promised_before(b, l, first->job) <= room - first->count &&
+		    !stands_back(b, l, first, room))
 			offer(b, l, first->job);
-		else if (first->count <= room || !pool_starts(&b->pools[pool]))
-			done |= 1u << pool;
 		else
-			break; /* it waits for more than there is, and nobody passes it by */
+			done |= 1u << pool;
 	}
 	if (l->type == WAIT_RATE && l->waiting > 0)
 		set_due(b, l);
 }
 
 void
-limits_unoffer(struct broker *b, struct gate_job *gj)
+limits_look_again(struct broker *b)
 {
-	struct claim *at = gj->waits_at;
+	struct limits now = b->gate->left;
+	struct limit *l;
 
-	if (!gj->offered)
-		return;
-	gj->offered = false;
-	gj->waits_at = NULL;
-	at->limit->lines[job_of(b, gj)->pool].promised -= at->count;
-	limit_offer(b, at->limit);
+	LIST_INIT(&b->gate->left);
+	if (LIST_FIRST(&now) != NULL)
+		LIST_FIRST(&now)->in_left.le_prev = &LIST_FIRST(&now);
+	while ((l = LIST_FIRST(&now)) != NULL) {
+		LIST_REMOVE(l, in_left);
+		l->left = false;
+		limit_offer(b, l);
+	}
 }
 
 /* ---- the keeper ---- */
@@ -275,13 +370,24 @@ keep_no_more(struct broker *b, const struct gate_job *gj)
 		keep_for(b, NULL);
 }
 
-/* It was offered one resource and finds another short. */
+void
+limits_unoffer(struct broker *b, struct gate_job *gj)
+{
+	struct claim *at = end_offer(b, gj);
+
+	if (at == NULL)
+		return;
+	keep_no_more(b, gj);
+	limit_offer(b, at->limit);
+}
+
+/* It had an offer, and finds something short. */
 static void
-note_bounce(struct broker *b, struct gate_job *gj, const struct claim *from, const struct claim *to)
+note_bounce(struct broker *b, struct gate_job *gj, const struct claim *from)
 {
 	const struct gate_job *keeper = b->gate->keeper;
 
-	if (from == NULL || from == to || from->limit->type != WAIT_NEED)
+	if (from == NULL || from->limit->type != WAIT_NEED)
 		return;
 	if (keeper == NULL || is_better(&b->jobs, gj->index, keeper->index))
 		keep_for(b, gj);
@@ -298,34 +404,38 @@ first_short(struct broker *b, struct gate_job *gj)
 	return NULL;
 }
 
+/* Those who wait where there was room for all have to be woken now. */
 static void
-take(struct claim *claim)
+take_start(struct broker *b, struct claim *claim)
 {
-	if (claim->limit->type == WAIT_NEED)
-		claim->limit->used += claim->count;
-	else if (claim->counts)
-		rate_begin(claim);
+	struct limit *l;
+
+	rate_begin(claim);
+	LIST_FOREACH (l, &claim->limit->log->limits, in_log)
+		if (l->waiting > 0 && l->due_ns == 0)
+			set_due(b, l);
 }
 
 void
-limits_take_anyhow(struct gate_job *gj)
+limits_take_anyhow(struct broker *b, struct gate_job *gj)
 {
-	for (uint32_t i = 0; i < gj->claim_count; i++)
-		take(&gj->claims[i]);
+	for (uint32_t i = 0; i < gj->claim_count; i++) {
+		struct claim *claim = &gj->claims[i];
+		if (claim->limit->type == WAIT_NEED)
+			claim->limit->used += claim->count;
+		else if (claim->counts)
+			take_start(b, claim);
+	}
 }
 
 bool
 limits_take(struct broker *b, struct gate_job *gj)
 {
-	struct claim *from = gj->offered ? gj->waits_at : NULL;
 	struct claim *to = first_short(b, gj);
+	struct claim *from = end_offer(b, gj);
 
-	if (from != NULL)
-		from->limit->lines[job_of(b, gj)->pool].promised -= from->count;
-	gj->offered = false;
-	gj->waits_at = NULL;
 	if (to == NULL) {
-		limits_take_anyhow(gj);
+		limits_take_anyhow(b, gj);
 		if (b->gate->keeper == gj) /* it has what was kept for it */
 			b->gate->keeper = NULL;
 		return true;
@@ -335,8 +445,8 @@ limits_take(struct broker *b, struct gate_job *gj)
 	if (to->limit->type == WAIT_RATE)
 		keep_no_more(b, gj);
 	else
-		note_bounce(b, gj, from, to);
-	if (from != NULL && from != to)
+		note_bounce(b, gj, from);
+	if (from != NULL) /* what was promised to it others may have */
 		limit_offer(b, from->limit);
 	return false;
 }
@@ -434,7 +544,8 @@ add_claim(struct broker *b, struct gate_job *gj, struct limit *l, uint64_t count
 {
 	struct line *line = &l->lines[job_of(b, gj)->pool];
 
-	if (heap_reserve(&line->waiters, line->bound + 1) < 0)
+	if (heap_reserve(&line->waiters, line->bound + 1) < 0 ||
+	    heap_reserve(&line->offered, line->bound + 1) < 0)
 		return false;
 	struct claim *claim = &gj->claims[gj->claim_count];
 	*claim = (struct claim){ .limit = l, .count = count, .job = gj };

@@ -2,6 +2,9 @@
 #include <string.h>
 
 #include "daemon/gate_parts.h"
+#include "daemon/request.h"
+
+#define RATES_MOST 128u /* of one reply */
 
 struct looking {
 	struct broker *b;
@@ -118,4 +121,57 @@ gate_reasons(struct broker *b, uint32_t index, struct gate_reason *ret, unsigned
 		(void)add(&l, WAIT_HELD);
 	look_at_time(&l);
 	return l.count;
+}
+
+/* ---- status ---- */
+
+static bool
+is_shown(const struct limit *l)
+{
+	return l->most > 0 || l->used > 0 || l->waiting > 0;
+}
+
+static void
+reply_resource(struct reply *a, const struct limit *l)
+{
+	msgpack_pack_map(&a->pack, 4);
+	reply_text(a, "name", l->name);
+	reply_uint(a, "limit", l->most);
+	reply_uint(a, "used", l->used);
+	reply_uint(a, "waiting", l->waiting);
+}
+
+static void
+reply_rate(struct broker *b, struct reply *a, struct limit *l)
+{
+	msgpack_pack_map(&a->pack, 5);
+	reply_text(a, "group", l->name);
+	reply_uint(a, "limit", l->most);
+	reply_uint(a, "window_ns", l->window_ns);
+	reply_uint(a, "used", l->most - rate_room(b, l));
+	reply_uint(a, "waiting", l->waiting);
+}
+
+void
+gate_reply(struct broker *b, struct reply *a)
+{
+	struct gate *g = b->gate;
+	uint32_t resources = 0, rates = 0, i;
+
+	for (i = 0; i < g->resource_count; i++)
+		resources += is_shown(g->resources[i]);
+	for (i = 0; i < g->rate_count && rates < RATES_MOST; i++)
+		rates += g->rates[i] != NULL;
+	reply_key(a, "resources");
+	msgpack_pack_array(&a->pack, resources);
+	for (i = 0; i < g->resource_count; i++)
+		if (is_shown(g->resources[i]))
+			reply_resource(a, g->resources[i]);
+	reply_key(a, "rates");
+	msgpack_pack_array(&a->pack, rates);
+	for (i = 0; rates > 0; i++)
+		if (g->rates[i] != NULL) {
+			reply_rate(b, a, g->rates[i]);
+			rates--;
+		}
 }

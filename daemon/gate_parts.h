@@ -76,16 +76,19 @@ struct gate_job {
 
 /* The jobs of one pool that wait at a limit. */
 struct line {
-	struct heap waiters; /* by priority, then age; more->place */
-	uint32_t bound;      /* jobs that may come into it */
-	uint64_t promised;   /* to those that were sent back to their queue to take it */
+	struct heap waiters; /* parked, by priority, then age; more->place */
+	struct heap offered; /* back in their queue to take it, in the same order */
+	uint32_t bound;      /* jobs that may come into either */
+	uint64_t promised;   /* to those in `offered` */
 };
+
+LIST_HEAD(limits, limit);
 
 /* Known starts of a group, in their order, and those of jobs that are on the way to a worker. */
 struct rate_log {
 	struct index_node by_name; /* first */
 	char name[POLICY_NAME_MAX + 1];
-	LIST_HEAD(, limit) limits;
+	struct limits limits;
 	TAILQ_HEAD(, claim) pending;
 	uint32_t pending_count;
 	uint64_t *starts; /* a ring; starts[(first + i) & (capacity - 1)] */
@@ -98,7 +101,10 @@ struct limit {
 	enum wait type;   /* WAIT_NEED or WAIT_RATE */
 	uint32_t users;   /* claims of jobs that are not over */
 	uint32_t waiting; /* jobs in its lines */
-	uint32_t pools;   /* bit per pool: its line is not empty */
+	uint32_t pools;   /* bit per pool: somebody waits in its line */
+	uint32_t offered; /* bit per pool: somebody in its line has an offer */
+	bool left;        /* in the list of those that are looked at again in the next turn */
+	LIST_ENTRY(limit) in_left;
 	/* NEED */
 	const char *name; /* of the configuration; for a rate its log's */
 	uint64_t most, used;
@@ -140,6 +146,7 @@ struct gate {
 	char resource_names[RESOURCES_MAX][RESOURCE_NAME_MAX + 1];
 	unsigned resource_count;
 	struct resource_config coming[RESOURCES_MAX]; /* of a reload, until the last is here */
+	struct limits left;      /* somebody stood back for one of another pool */
 	struct gate_job *keeper; /* what it needs is kept for it as it comes free; or NULL */
 	struct index logs;
 	struct limit **rates; /* by number; NULL: free */
@@ -189,7 +196,7 @@ enum job_error limits_bind(struct broker *b, struct gate_job *gj, const struct p
 			   bool loaded, char *why, size_t size);
 void limits_unbind(struct broker *b, struct gate_job *gj);
 bool limits_take(struct broker *b, struct gate_job *gj); /* false: parked */
-void limits_take_anyhow(struct gate_job *gj);            /* it runs already */
+void limits_take_anyhow(struct broker *b, struct gate_job *gj);            /* it runs already */
 /* `ran`: the attempt is over, and had started then (0: never); else it was not sent. */
 void limits_give(struct broker *b, struct gate_job *gj, bool ran, uint64_t started_ns);
 void limits_unpark(struct broker *b, struct gate_job *gj);
@@ -197,6 +204,8 @@ void limits_unoffer(struct broker *b, struct gate_job *gj);
 /* Something came free: who may go on goes back to its queue. */
 void limit_offer(struct broker *b, struct limit *l);
 uint64_t limit_room(struct broker *b, struct limit *l);
+/* Those where somebody stood back: has the other taken it? */
+void limits_look_again(struct broker *b);
 /* Those whose time has come; when the next one is due, 0: none. */
 uint64_t limits_due(struct broker *b);
 struct limit *limit_new(struct broker *b, enum wait type); /* NULL: no memory */

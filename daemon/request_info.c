@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/gate.h"
 #include "daemon/request.h"
 #include "ipc/clock.h"
 
@@ -117,7 +118,8 @@ verb_resolve(struct broker *b, const struct request *r)
 static const char *
 param_type_text(enum param_type type)
 {
-	static const char *const text[] = { "", "int", "choice", "flag", "text", "path", "list", "number" };
+	static const char *const text[] = { "",     "int",  "choice", "flag",
+					    "text", "path", "list",   "number" };
 	return text[type];
 }
 
@@ -198,7 +200,7 @@ reply_daemon(struct broker *b, const struct request *r)
 		queued += b->pools[i].queued;
 		running += b->pools[i].running;
 	}
-	reply_begin(&a, 11);
+	reply_begin(&a, 13);
 	reply_text(&a, "version", PYPREP_VERSION);
 	reply_text(&a, "state",
 		   b->draining        ? "draining"
@@ -222,6 +224,7 @@ reply_daemon(struct broker *b, const struct request *r)
 	reply_uint(&a, "max_jobs", b->jobs.max_jobs);
 	reply_uint(&a, "bytes", jobs_bytes(&b->jobs));
 	reply_uint(&a, "max_bytes", b->jobs.max_bytes);
+	gate_reply(b, &a);
 	reply_send(b, r, &a, b->pool_count > 0 ? REPLY_MORE : 0);
 }
 

@@ -18,10 +18,15 @@ static const struct column worker_columns[] = {
 	{ "jobs", COLUMN_NUMBER, 0 }, { "restarts", COLUMN_NUMBER, 0 },
 };
 
+static const struct column limit_columns[] = {
+	{ "limit of", COLUMN_TEXT, 0 }, { "at most", COLUMN_NUMBER, 0 }, { "in", COLUMN_TIME, 0 },
+	{ "used", COLUMN_NUMBER, 0 },   { "waiting", COLUMN_NUMBER, 0 },
+};
+
 /* The first reply is the daemon, each further one a pool. */
 struct view {
 	bool daemon_seen;
-	struct table pools, workers;
+	struct table pools, workers, limits;
 	json_t *json; /* --json: the object under construction */
 };
 
@@ -110,6 +115,25 @@ add_workers(struct table *table, const msgpack_object *pool)
 	}
 }
 
+/* Named resources, and the starts of groups within a time. */
+static void
+add_limits(struct table *table, const msgpack_object *map, const char *list, const char *name)
+{
+	const msgpack_object *limit;
+
+	unsigned count = field_list(map, list, &limit);
+	for (unsigned i = 0; i < count; i++) {
+		table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(&limit[i], name));
+		table_number(table, (int64_t)field_u64(&limit[i], "limit"));
+		if (field_get(&limit[i], "window_ns") != NULL)
+			table_time(table, field_u64(&limit[i], "window_ns"));
+		else
+			table_text(table, COLOUR_NONE, "-");
+		table_number(table, (int64_t)field_u64(&limit[i], "used"));
+		table_number(table, (int64_t)field_u64(&limit[i], "waiting"));
+	}
+}
+
 /* supervisor_pid: N becomes supervisor: {pid: N}. */
 static void
 nest_pid(json_t *daemon, const char *flat, const char *name)
@@ -164,6 +188,8 @@ got_status(void *context, const msgpack_object *map)
 		json_array_append_new(json_object_get(view->json, "pools"), json_of_object(map));
 	} else if (first) {
 		print_daemon(map);
+		add_limits(&view->limits, map, "resources", "name");
+		add_limits(&view->limits, map, "rates", "group");
 	} else {
 		pools_table_add(&view->pools, map);
 		add_workers(&view->workers, map);
@@ -191,6 +217,8 @@ status_run(const struct words *words)
 	pools_table_begin(&view.pools);
 	table_begin(&view.workers, worker_columns, sizeof worker_columns / sizeof worker_columns[0],
 		    false);
+	table_begin(&view.limits, limit_columns, sizeof limit_columns / sizeof limit_columns[0],
+		    false);
 	request_begin(&request, "status", 0);
 	int status = request_send(&request, p, got_status, &view);
 	pyprep_close(p);
@@ -202,6 +230,9 @@ status_run(const struct words *words)
 	if (view.workers.count > 0)
 		putchar('\n');
 	table_print(&view.workers);
+	if (view.limits.count > 0)
+		putchar('\n');
+	table_print(&view.limits);
 	return status;
 }
 
@@ -209,7 +240,7 @@ extern const struct command command_status;
 const struct command command_status = {
 	.name = "status",
 	.args = "[--json]",
-	.summary = "show the daemon, its pools and its workers",
+	.summary = "show the daemon, its pools, its workers and what is limited",
 	.examples = "  pyprepctl status\n"
 		    "  pyprepctl status --json | jq '.pools[].workers[].pid'\n",
 	.more = "Exit status: 3 when no daemon runs.\n",
