@@ -46,7 +46,8 @@
 	X(system_errno)      \
 	X(vfs_find)          \
 	X(vfs_register)      \
-	X(wal_checkpoint_v2)
+	X(wal_checkpoint_v2) \
+	X(wal_hook)
 
 struct sqlite_library {
 #define X(name) __typeof__(sqlite3_##name) *name;

@@ -38,8 +38,9 @@ _Static_assert(sizeof(struct slot) == 32, "claims are read by the next daemon");
 struct claims_file {
 	uint64_t magic;
 	uint32_t slots;
-	_Atomic uint32_t used; /* slots below it may be taken; only grows */
-	unsigned char reserved[4096 - 16];
+	_Atomic uint32_t used;     /* slots below it may be taken; only grows */
+	_Atomic uint64_t notes[2]; /* enum claims_note */
+	unsigned char reserved[4096 - 32];
 	struct slot slot[STORE_CLAIMS];
 };
 _Static_assert(offsetof(struct claims_file, slot) == 4096, "slots begin on a page");
@@ -304,6 +305,18 @@ claims_fence_of(const struct claim *list, size_t count, uint64_t id)
 			high = middle;
 	}
 	return low > 0 && list[low - 1].id == id ? list[low - 1].fence : 0;
+}
+
+uint64_t
+claims_note(const struct claims *c, enum claims_note which)
+{
+	return atomic_load_explicit(&c->file->notes[which], memory_order_relaxed);
+}
+
+void
+claims_set_note(struct claims *c, enum claims_note which, uint64_t value)
+{
+	atomic_store_explicit(&c->file->notes[which], value, memory_order_relaxed);
 }
 
 unsigned

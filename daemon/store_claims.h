@@ -45,6 +45,16 @@ int claims_list(const struct claims *c, struct claim **ret, size_t *ret_count);
 /* The fence of job `id` in such a list; 0: none. */
 uint64_t claims_fence_of(const struct claim *list, size_t count, uint64_t id);
 
+/* What the writer notes about its files, each by one store (store_sqlite_files.c).  Kept like
+ * claims: it may be older than the files after a power cut, never newer. */
+enum claims_note {
+	NOTE_LOG,    /* how far the log was acknowledged: salt, frames */
+	NOTE_CHANGED /* when the database file was last changed by us: its mtime and length, mixed
+		      */
+};
+uint64_t claims_note(const struct claims *c, enum claims_note which);
+void claims_set_note(struct claims *c, enum claims_note which, uint64_t value);
+
 /* Slots whose check did not fit when the file was opened: torn by a power cut, and dropped. */
 unsigned claims_torn(const struct claims *c);
 

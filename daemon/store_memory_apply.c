@@ -459,6 +459,8 @@ apply_tally(struct memory *m, const struct store_change *c)
 	struct tally *old, *t;
 	size_t size = sizeof(*t) + text_size(c->tally.kind) + text_size(c->tally.pool);
 
+	if (c->tally.figures.length == 0)
+		return -EINVAL;
 	t = malloc(size + c->tally.figures.length);
 	if (t == NULL)
 		return -ENOMEM;

@@ -23,15 +23,14 @@
  *   page_size, auto_vacuum  of a new file: auto_vacuum lets prune() give pages back bit by bit
  *   journal_mode=WAL        a commit is one sequential write and one sync; readers go on
  *   synchronous=FULL        ... and that sync is made: a commit survives a power cut
- *   wal_autocheckpoint      8 MiB: a page written often is copied once; recovery reads it in ms
+ *   wal_autocheckpoint=0    files_committed() does it, and notes it
  *   journal_size_limit      the log is cut to that when it begins anew
  *   secure_delete           Debian's build zeroes what is deleted: we write no secrets twice
  *   temp_store=MEMORY       no files but our own
- *   foreign_keys, triggers  none are used
  *   trusted_schema=OFF      a damaged schema calls no functions
  *   cell_size_check=ON      a damaged page is told when it is read, not when it is used */
 static const char pragmas[] = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;"
-			      "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 2000;"
+			      "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;"
 			      "PRAGMA journal_size_limit = 8388608; PRAGMA secure_delete = OFF;"
 			      "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;"
 			      "PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048;";
@@ -68,9 +67,10 @@ sql_errno(sqlite3 *db)
 			return -ENOMEM;
 		if (code == SQLITE_IOERR_DATA || code == SQLITE_IOERR_CORRUPTFS)
 			return -EBADMSG;
-		if (number == ENOSPC || number == EDQUOT || number == EFBIG)
+		if (number == ENOSPC || number == EDQUOT || number == EFBIG ||
+		    code == SQLITE_IOERR_SHMSIZE)
 			return -ENOSPC;
-		if (number == EROFS || number == EACCES || number == ENOMEM)
+		if (number == EROFS || number == EACCES || number == ENOMEM || number == ENOENT)
 			return -number;
 		return -EIO;
 	default:
@@ -86,6 +86,7 @@ sqlite_fail(struct store *s, int error, const char *format, ...)
 	if (s->error != 0)
 		return; /* the first one counts */
 	s->error = error;
+	s->damaged = s->damaged || error == -EBADMSG;
 	va_start(arguments, format);
 	(void)vsnprintf(s->why.message, sizeof(s->why.message), format, arguments);
 	va_end(arguments);
@@ -95,7 +96,13 @@ void
 sql_failed(struct store *s, const char *what)
 {
 	int number = sqlite.system_errno(s->db);
+	uint32_t page = store_vfs_damage();
 
+	if (page != 0)
+		sqlite_fail(s, -EBADMSG,
+			    "%s/" STORE_FILE " is damaged: page %u, at byte %llu, is not as it "
+			    "was written; see: pyprepctl store check",
+			    s->state_dir, page, (unsigned long long)(page - 1) * PAGE_BYTES);
 	sqlite_fail(s, sql_errno(s->db), "%s/" STORE_FILE ": cannot %s: %s%s%s", s->state_dir, what,
 		    sqlite.errmsg(s->db), number != 0 ? ": " : "",
 		    number != 0 ? strerror(number) : "");
@@ -171,11 +178,21 @@ sql_run(struct store *s, sqlite3_stmt *st)
 
 /* ---- commits ---- */
 
+static void open_database(struct store *s);
+static void close_database(struct store *s);
+
 bool
 sqlite_begin(struct store *s)
 {
 	s->error = 0;
 	s->removed = 0;
+	if (s->suspect) {
+		close_database(s);
+		open_database(s);
+		s->suspect = s->error != 0;
+	}
+	if (s->error != 0)
+		return false;
 	return sql_run(s, sql_get(s, SQL_BEGIN));
 }
 
@@ -190,10 +207,10 @@ sqlite_rollback(struct store *s)
 		(void)sqlite.step(st);
 		sql_done(st);
 	}
-	free(s->context_bytes); /* its number may be of this transaction */
-	s->context_bytes = NULL;
-	s->context = 0;
+	sqlite_forget_context(s); /* its number may be of this transaction */
+	s->next_output = s->next_context = s->next_tally = 0;
 	s->error = error;
+	files_failed(s);
 	return error;
 }
 
@@ -205,9 +222,19 @@ sqlite_commit(struct store *s)
 		sql_int(st, 1, s->removed);
 		sql_run(s, st);
 	}
-	if (s->error == 0 && sql_run(s, sql_get(s, SQL_COMMIT)))
+	if (s->error == 0 && sql_run(s, sql_get(s, SQL_COMMIT))) {
+		files_committed(s);
 		return 0;
+	}
 	return sqlite_rollback(s);
+}
+
+void
+sqlite_forget_context(struct store *s)
+{
+	free(s->context_bytes);
+	s->context_bytes = NULL;
+	s->context = 0;
 }
 
 bool
@@ -285,8 +312,13 @@ set_up(struct store *s)
 	if (s->error == 0 && s->options.read_only && version == 0) {
 		sqlite_fail(s, -ENOENT, "%s/" STORE_FILE " has no jobs", s->state_dir);
 	}
-	if (s->error == 0 && !s->options.read_only)
+	if (s->error != 0 || s->options.read_only)
+		return;
+	files_watch(s);
+	if (s->error == 0)
 		make_schema(s, version == 0);
+	if (s->error == 0)
+		files_seal(s);
 }
 
 static void
@@ -298,14 +330,20 @@ open_database(struct store *s)
 	flags |= s->options.read_only ? SQLITE_OPEN_READONLY
 				      : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 	snprintf(path, sizeof(path), "%s/" STORE_FILE, s->state_dir);
-	if (sqlite.open_v2(path, &s->db, flags, NULL) != SQLITE_OK) {
+	if (sqlite.open_v2(path, &s->db, flags, STORE_VFS) != SQLITE_OK) {
 		if (s->db != NULL)
 			sql_failed(s, "open it");
 		else
 			s->error = -ENOMEM;
 		return;
 	}
-	set_up(s);
+	/* Of a new file; one that is there has it. */
+	int reserved = PAGE_RESERVED;
+	(void)sqlite.file_control(s->db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+	if (!s->options.read_only)
+		files_check(s);
+	if (s->error == 0)
+		set_up(s);
 }
 
 static void
@@ -337,6 +375,7 @@ close_database(struct store *s)
 	if (s->db != NULL)
 		(void)sqlite.close(s->db);
 	s->db = NULL;
+	files_closed(s);
 }
 
 static void
@@ -357,12 +396,17 @@ sqlite_open(struct store **ret, const struct store_options *options, struct stor
 
 	if (r < 0)
 		return r;
+	if (store_vfs_register() != SQLITE_OK) {
+		snprintf(why->message, sizeof(why->message), "SQLite has no files here");
+		return -ELIBACC;
+	}
 	struct store *s = calloc(1, sizeof(*s));
 	if (s == NULL) {
 		snprintf(why->message, sizeof(why->message), "no memory to open the store");
 		return -ENOMEM;
 	}
 	s->options = *options;
+	s->log_fd = -1;
 	snprintf(s->state_dir, sizeof(s->state_dir), "%s", options->state_dir);
 	s->options.state_dir = s->state_dir;
 	if (!options->read_only && (r = path_make_dir(s->state_dir, 0700)) < 0) {

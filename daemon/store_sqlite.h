@@ -2,6 +2,7 @@
  * store_sqlite.h - what the files of the engine `sqlite` share.
  *
  *   store_sqlite.c        opening, closing, commits, errors
+ *   store_sqlite_files.c  the log and the database as files: what is damaged, what is cut
  *   store_sqlite_apply.c  the changes
  *   store_sqlite_read.c   rows, output, tallies
  *   store_sqlite_prune.c  what is too old, figures
@@ -15,9 +16,10 @@
 
 #include "daemon/sqlite.h"
 #include "daemon/store.h"
+#include "daemon/store_vfs.h"
+#include "daemon/store_wal.h"
 
 #define STORE_FILE "store.db"
-#define PAGE_BYTES 4096u
 
 struct claims;
 
@@ -44,37 +46,36 @@ struct claims;
 	X(SQL_COMMIT, "COMMIT")                                                                    \
 	X(SQL_ROLLBACK, "ROLLBACK")                                                                \
 	X(SQL_ADD, "INSERT OR IGNORE INTO job VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "    \
-		   "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)")                  \
+		   "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)")             \
 	X(SQL_BY_TOKEN, "SELECT id FROM job WHERE token = ?1")                                     \
 	X(SQL_BY_KEY, "SELECT id FROM job WHERE key = ?1 AND state = 0")                           \
-	X(SQL_LOOK, "SELECT state, attempt, last, crashes, flags, token IS NULL, key "             \
-		    "FROM job WHERE id = ?1")                                                      \
-	X(SQL_ATTEMPT, "INSERT INTO attempt VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "      \
-		       "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, "    \
-		       "?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)")                                  \
-	X(SQL_RETRY, "UPDATE job SET attempt = ?2, last = ?2, not_before = ?3, crashes = ?4, "     \
-		     "flags = ?5 WHERE id = ?1")                                                   \
-	X(SQL_END, "UPDATE job SET state = ?2, ended = ?3, attempt = ?4, last = ?5, "              \
-		   "crashes = ?6 WHERE id = ?1")                                                   \
-	X(SQL_EDIT, "UPDATE job SET flags = ?2, priority = ?3, not_before = ?4 WHERE id = ?1")     \
-	X(SQL_REOPEN, "UPDATE job SET state = 0, ended = 0, last = ?2, crashes = 0, "              \
-		      "flags = ?3, not_before = 0 WHERE id = ?1")                                  \
+	X(SQL_LOOK, "SELECT state, ended, attempt, crashes, flags, priority, not_before, last, "   \
+		    "sum, token IS NULL, key FROM job WHERE id = ?1")                              \
+	X(SQL_ATTEMPT, "INSERT INTO attempt VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, " \
+		       "?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, "    \
+		       "?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)")                                  \
+	X(SQL_CHANGE, "UPDATE job SET state = ?2, ended = ?3, attempt = ?4, crashes = ?5, flags "  \
+		      "= ?6, priority = ?7, not_before = ?8, last = ?9, sum = ?10 WHERE id = ?1")  \
 	X(SQL_LAST_ATTEMPT, "SELECT n & 65535 FROM attempt WHERE n > ?1 << 16 "                    \
 			    "AND n <= (?1 << 16 | 65535) ORDER BY n DESC LIMIT 1")                 \
-	X(SQL_CLAIMED, "UPDATE job SET attempt = ?2 WHERE id = ?1")                                \
 	X(SQL_REMOVE_JOB, "DELETE FROM job WHERE id = ?1")                                         \
 	X(SQL_REMOVE_ATTEMPTS, "DELETE FROM attempt WHERE n BETWEEN ?1 << 16 AND (?1 << 16 | ?2)") \
+	X(SQL_REMOVE_CONTEXTS, "DELETE FROM context WHERE n IN (SELECT n FROM context c WHERE "    \
+			       "NOT EXISTS (SELECT 1 FROM job WHERE context = c.n) LIMIT 64)")     \
 	X(SQL_REMOVE_OUTPUT, "DELETE FROM output WHERE job = ?1")                                  \
 	X(SQL_HIGHEST, "UPDATE meta SET value = ?1 WHERE name = 'max_id' AND value < ?1")          \
-	X(SQL_OUTPUT, "INSERT INTO output(job, attempt, stream, offset, bytes) "                   \
-		      "VALUES(?1, ?2, ?3, ?4, ?5)")                                                \
+	X(SQL_OUTPUT, "INSERT INTO output VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")                     \
 	X(SQL_OUTPUT_END, "SELECT offset + length(bytes) FROM output WHERE job = ?1 "              \
 			  "AND attempt = ?2 AND stream = ?3 ORDER BY offset DESC LIMIT 1")         \
 	X(SQL_OUTPUT_LAST, "SELECT attempt FROM output WHERE job = ?1 "                            \
 			   "ORDER BY attempt DESC LIMIT 1")                                        \
-	X(SQL_TALLY, "INSERT OR REPLACE INTO tally VALUES(?1, ?2, ?3, ?4)")                        \
+	X(SQL_TALLY, "INSERT INTO tally VALUES(?1, ?2, ?3, ?4, ?5, ?6)")                           \
+	X(SQL_TALLY_REMOVE, "DELETE FROM tally WHERE day = ?1 AND kind = ?2 AND pool = ?3")        \
+	X(SQL_NEXT_TALLY, "SELECT ifnull(max(n), 0) + 1 FROM tally")                               \
+	X(SQL_NEXT_OUTPUT, "SELECT ifnull(max(n), 0) + 1 FROM output")                             \
+	X(SQL_NEXT_CONTEXT, "SELECT ifnull(max(n), 0) + 1 FROM context")                           \
 	X(SQL_CONTEXT_FIND, "SELECT n, bytes FROM context WHERE hash = ?1")                        \
-	X(SQL_CONTEXT_ADD, "INSERT INTO context(hash, bytes) VALUES(?1, ?2) RETURNING n")          \
+	X(SQL_CONTEXT_ADD, "INSERT INTO context VALUES(?1, ?2, ?3, ?4)")                           \
 	X(SQL_CONTEXT, "SELECT bytes FROM context WHERE n = ?1")                                   \
 	X(SQL_LOAD, ROW LAST "WHERE j.state = 0 AND j.id > ?1 ORDER BY j.id LIMIT ?2")             \
 	X(SQL_ROW, ROW LAST "WHERE j.id = ?1 " FILTER)                                             \
@@ -107,12 +108,21 @@ struct store {
 	sqlite3_stmt *statement[STATEMENT_COUNT];
 	struct store_options options;
 	char state_dir[PATH_MAX];
-	int error;                    /* -errno: this call has failed, and cannot go on */
-	struct store_problem why;     /* of the last call that failed */
-	uint64_t context, removed;    /* removed: the highest id, in this transaction */
+	int error;                 /* -errno: this call has failed, and cannot go on */
+	struct store_problem why;  /* of the last call that failed */
+	uint64_t context, removed; /* removed: the highest id, in this transaction */
+	uint64_t next_output, next_context, next_tally; /* rows; 0: not known */
 	unsigned char *context_bytes; /* of context number `context`: the last one met */
 	size_t context_length;
 	uint64_t pruned, repaired_bytes;
+	uint32_t lost_frames; /* of the log, when it was opened: acknowledged, and not there */
+	bool whole;           /* of the writer: looked at, and ready */
+	bool damaged;         /* -EBADMSG was met */
+	bool plain_pages;     /* there are pages without a checksum */
+	bool orphans;         /* jobs were removed: contexts may be nobody's */
+	bool suspect;         /* the disk failed: opened anew before it is used again */
+	int log_fd;
+	struct wal_mark log; /* how far it is committed */
 };
 
 /* ---- statements ---- */
@@ -144,6 +154,18 @@ bool sqlite_begin(struct store *s);
 int sqlite_commit(struct store *s);
 int sqlite_rollback(struct store *s); /* s->error */
 
+/* ---- files: of the writer's handle ---- */
+
+/* The database has been opened, and nothing read of it: look at the log and the pages. */
+void files_check(struct store *s);
+/* It works: pages without a checksum get theirs, if they are whole. */
+void files_seal(struct store *s);
+/* The log is there: note from now on how far it goes. */
+void files_watch(struct store *s);
+void files_committed(struct store *s);
+void files_failed(struct store *s); /* the commit: none of it stays in the log */
+void files_closed(struct store *s);
+
 /* ---- the operations ---- */
 
 int sqlite_apply(struct store *s, struct store_change *changes, size_t count);
@@ -163,6 +185,7 @@ bool sqlite_remove(struct store *s, uint64_t id);
 /* The claims that stand when the store is opened: those of attempts that are not over are counted
  * in, durably; the others are let go.  0 or -errno. */
 int sqlite_count_claims(struct store *s);
+void sqlite_forget_context(struct store *s);
 /* Keep a copy of the context with this number.  false: no memory. */
 bool sqlite_keep_context(struct store *s, uint64_t number, const void *bytes, size_t length);
 

@@ -4,16 +4,21 @@
 #include <string.h>
 
 #include "daemon/store_claims.h"
-#include "daemon/store_sqlite.h"
+#include "daemon/store_row.h"
 
 #define ID_MAX (UINT64_MAX >> 17) /* attempt.n is id * 65536 + number, and has a sign */
 
-/* What a change has to know of a job. */
+/* What of a job may change. */
 struct look {
-	bool ended, attached, has_last;
+	uint64_t state; /* 0: open */
+	uint64_t ended_ns, not_before_ns;
 	uint16_t attempt, last, crashes;
-	uint32_t flags;
+	uint32_t flags, sum;
+	int32_t priority;
+	bool has_last, attached;
 };
+
+/* ---- jobs as they are ---- */
 
 /* false: it is not there, or s->error. */
 static bool
@@ -25,16 +30,52 @@ look(struct store *s, uint64_t id, struct look *ret)
 	bool found = sql_step(s, st);
 	if (found)
 		*ret = (struct look){
-			.ended = sqlite.column_int64(st, 0) != 0,
-			.attempt = (uint16_t)sqlite.column_int64(st, 1),
-			.has_last = sqlite.column_type(st, 2) != SQLITE_NULL,
-			.last = (uint16_t)sqlite.column_int64(st, 2),
+			.state = (uint64_t)sqlite.column_int64(st, 0),
+			.ended_ns = (uint64_t)sqlite.column_int64(st, 1),
+			.attempt = (uint16_t)sqlite.column_int64(st, 2),
 			.crashes = (uint16_t)sqlite.column_int64(st, 3),
 			.flags = (uint32_t)sqlite.column_int64(st, 4),
-			.attached = sqlite.column_int64(st, 5) != 0,
+			.priority = (int32_t)sqlite.column_int64(st, 5),
+			.not_before_ns = (uint64_t)sqlite.column_int64(st, 6),
+			.has_last = sqlite.column_type(st, 7) != SQLITE_NULL,
+			.last = (uint16_t)sqlite.column_int64(st, 7),
+			.sum = (uint32_t)sqlite.column_int64(st, 8),
+			.attached = sqlite.column_int64(st, 9) != 0,
 		};
 	sql_done(st);
 	return found;
+}
+
+/* The columns of `job` that change, 2 to 9. */
+static void
+bind_look(struct row *row, const struct look *job)
+{
+	row_int(row, job->state);
+	row_int(row, job->ended_ns);
+	row_int(row, job->attempt);
+	row_int(row, job->crashes);
+	row_int(row, job->flags);
+	row_int(row, (uint64_t)(int64_t)job->priority);
+	row_int(row, job->not_before_ns);
+	if (job->has_last)
+		row_int(row, job->last);
+	else
+		row_null(row);
+}
+
+/* false: s->error. */
+static bool
+change(struct store *s, uint64_t id, const struct look *old, const struct look *new)
+{
+	struct row before = row_begin(NULL, TABLE_JOB),
+		   after = row_begin(sql_get(s, SQL_CHANGE), TABLE_JOB);
+
+	sql_int(after.st, 1, id);
+	before.column = after.column = 1;
+	bind_look(&before, old);
+	bind_look(&after, new);
+	after.sum ^= before.sum ^ old->sum;
+	return row_run(s, &after);
 }
 
 /* ---- contexts ---- */
@@ -66,12 +107,13 @@ context_number(struct store *s, const struct bytes *b)
 			number = (uint64_t)sqlite.column_int64(st, 0);
 	sql_done(st);
 	if (number == 0 && s->error == 0) {
-		st = sql_get(s, SQL_CONTEXT_ADD);
-		sql_int(st, 1, h);
-		sql_bytes(st, 2, b->at, b->length);
-		if (sql_step(s, st))
-			number = (uint64_t)sqlite.column_int64(st, 0);
-		sql_done(st);
+		number = row_number(s, SQL_NEXT_CONTEXT, &s->next_context);
+		struct row row = row_begin(sql_get(s, SQL_CONTEXT_ADD), TABLE_CONTEXT);
+		row_int(&row, number);
+		row_int(&row, h);
+		row_bytes(&row, b);
+		if (!row_run(s, &row))
+			number = 0;
 	}
 	if (number != 0)
 		(void)sqlite_keep_context(s, number, b->at, b->length);
@@ -97,58 +139,56 @@ find_job(struct store *s, enum statement which, const struct store_job *job)
 	return id;
 }
 
-/* One row of `job`; false: s->error, or something of it is there already (`ret_new`). */
+/* One row of `job`.  false: s->error, or something of it is there already. */
 static bool
-insert_job(struct store *s, const struct store_job *job, const unsigned char *token,
-	   const struct store_end *end, bool *ret_new)
+insert_job(struct store *s, const struct store_job *job, const struct bytes *token,
+	   const struct store_end *end)
 {
+	struct look now = { .attempt = job->attempt,
+			    .crashes = job->crashes,
+			    .flags = job->flags,
+			    .priority = job->priority,
+			    .not_before_ns = job->not_before_ns };
 	uint64_t context = job->context.length > 0 ? context_number(s, &job->context) : 0;
-	sqlite3_stmt *st = s->error == 0 ? sql_get(s, SQL_ADD) : NULL;
 
-	if (st == NULL)
+	if (s->error != 0)
 		return false;
-	sql_int(st, 1, job->id);
-	sql_int(st, 2, end != NULL ? end->receipt.outcome.state : 0);
-	sql_int(st, 3, end != NULL ? end->ended_ns : 0);
-	sql_int(st, 4, job->attempt);
-	sql_int(st, 5, job->crashes);
-	sql_int(st, 6, job->flags);
-	sql_int(st, 7, (uint64_t)(int64_t)job->priority);
-	sql_int(st, 8, job->not_before_ns);
-	if (end != NULL)
-		sql_int(st, 9, 0);
-	else
-		(void)sqlite.bind_null(st, 9);
-	sql_bytes(st, 10, token, token != NULL ? STORE_TOKEN : 0);
-	sql_text(st, 11, job->kind);
-	sql_text(st, 12, job->pool);
-	sql_text(st, 13, job->key);
-	sql_int(st, 14, job->uid);
-	sql_int(st, 15, job->gid);
-	sql_int(st, 16, job->timeout_ns);
-	sql_int(st, 17, (uint64_t)job->item_low);
-	sql_int(st, 18, (uint64_t)job->item_high);
-	sql_int(st, 19, job->submitted_ns);
+	if (end != NULL) {
+		now.state = end->receipt.outcome.state;
+		now.ended_ns = end->ended_ns;
+		now.has_last = true; /* as attempt 0 */
+	}
+	struct row row = row_begin(sql_get(s, SQL_ADD), TABLE_JOB);
+	row_int(&row, job->id);
+	bind_look(&row, &now);
+	row_bytes(&row, token);
+	row_string(&row, job->kind);
+	row_string(&row, job->pool);
+	row_string(&row, job->key);
+	row_int(&row, job->uid);
+	row_int(&row, job->gid);
+	row_int(&row, job->timeout_ns);
+	row_int(&row, (uint64_t)job->item_low);
+	row_int(&row, (uint64_t)job->item_high);
+	row_int(&row, job->submitted_ns);
 	if (context != 0)
-		sql_int(st, 20, context);
+		row_int(&row, context);
 	else
-		(void)sqlite.bind_null(st, 20);
-	sql_bytes(st, 21, job->policy.at, job->policy.length);
-	sql_bytes(st, 22, job->params.at, job->params.length);
-	bool done = sql_run(s, st);
-	*ret_new = done && sqlite.changes(s->db) == 1;
-	return *ret_new;
+		row_null(&row);
+	row_bytes(&row, &job->policy);
+	row_bytes(&row, &job->params);
+	return row_run(s, &row) && sqlite.changes(s->db) == 1;
 }
 
 static int
 apply_add(struct store *s, struct store_change *c)
 {
 	const struct store_job *job = &c->job;
-	bool new;
+	const struct bytes token = { job->token, STORE_TOKEN };
 
 	if (job->id == 0 || job->id > ID_MAX || job->kind == NULL || job->pool == NULL)
 		return -EINVAL;
-	if (insert_job(s, job, job->token, NULL, &new)) {
+	if (insert_job(s, job, &token, NULL)) {
 		c->ret_id = job->id;
 		return 0;
 	}
@@ -165,25 +205,27 @@ apply_add(struct store *s, struct store_change *c)
 
 /* A time of the way, counted from the submit; NULL: it was not reached. */
 static void
-put_time(sqlite3_stmt *st, int number, uint64_t clock, uint64_t when)
+row_time(struct row *row, uint64_t clock, uint64_t when)
 {
 	if (when == 0)
-		(void)sqlite.bind_null(st, number);
+		row_null(row);
 	else
-		sql_int(st, number, when - clock);
+		row_int(row, when - clock);
 }
 
 static void
-bind_usage(sqlite3_stmt *st, int n, const struct usage *u)
+bind_usage(struct row *row, const struct usage *u)
 {
-	const uint64_t values[] = { u->oncpu_ns,           u->runqueue_ns,
-				    u->blocked_ns,         u->user_ns,
-				    u->system_ns,          u->peak_memory_bytes,
-				    u->faults_minor,       u->faults_major,
-				    u->switches_voluntary, u->switches_involuntary };
-
-	for (unsigned i = 0; i < sizeof(values) / sizeof(*values); i++)
-		sql_int(st, n++, values[i]);
+	row_int(row, u->oncpu_ns);
+	row_int(row, u->runqueue_ns);
+	row_int(row, u->blocked_ns);
+	row_int(row, u->user_ns);
+	row_int(row, u->system_ns);
+	row_int(row, u->peak_memory_bytes);
+	row_int(row, u->faults_minor);
+	row_int(row, u->faults_major);
+	row_int(row, u->switches_voluntary);
+	row_int(row, u->switches_involuntary);
 }
 
 /* One row of `attempt`.  false: s->error. */
@@ -192,34 +234,34 @@ insert_attempt(struct store *s, const struct store_end *end, uint16_t number)
 {
 	const struct receipt *r = &end->receipt;
 	const struct outcome *o = &r->outcome;
-	sqlite3_stmt *st = sql_get(s, SQL_ATTEMPT);
+	struct row row = row_begin(sql_get(s, SQL_ATTEMPT), TABLE_ATTEMPT);
 
-	if (st == NULL)
+	if (row.st == NULL)
 		return false;
-	sql_int(st, 1, end->id << 16 | number);
-	sql_int(st, 2, o->state);
-	sql_int(st, 3, o->cause);
-	sql_int(st, 4, (uint64_t)(int64_t)o->cause_value);
-	sql_int(st, 5, o->error);
-	sql_int(st, 6, end->ended_ns);
-	sql_text(st, 7, end->executor);
-	sql_int(st, 8, r->worker_pid);
-	sql_int(st, 9, r->slot);
-	sql_int(st, 10, r->flags);
-	sql_int(st, 11, r->submitted_ns);
-	put_time(st, 12, r->submitted_ns, r->received_ns);
-	put_time(st, 13, r->submitted_ns, r->handed_ns);
-	put_time(st, 14, r->submitted_ns, o->started_ns);
-	put_time(st, 15, r->submitted_ns, o->ended_ns);
-	put_time(st, 16, r->submitted_ns, r->returned_ns);
-	sql_int(st, 17, o->method);
-	bind_usage(st, 18, &o->usage);
-	sql_int(st, 28, r->items);
-	sql_int(st, 29, r->items_failed);
-	sql_bytes(st, 30, end->autopsy.at, end->autopsy.length);
-	(void)sqlite.bind_text(st, 31, end->message.at, (int)end->message.length, SQLITE_STATIC);
-	sql_bytes(st, 32, end->result.at, end->result.length);
-	return sql_run(s, st);
+	row_int(&row, end->id << 16 | number);
+	row_int(&row, o->state);
+	row_int(&row, o->cause);
+	row_int(&row, (uint64_t)(int64_t)o->cause_value);
+	row_int(&row, o->error);
+	row_int(&row, end->ended_ns);
+	row_string(&row, end->executor);
+	row_int(&row, r->worker_pid);
+	row_int(&row, r->slot);
+	row_int(&row, r->flags);
+	row_int(&row, r->submitted_ns);
+	row_time(&row, r->submitted_ns, r->received_ns);
+	row_time(&row, r->submitted_ns, r->handed_ns);
+	row_time(&row, r->submitted_ns, o->started_ns);
+	row_time(&row, r->submitted_ns, o->ended_ns);
+	row_time(&row, r->submitted_ns, r->returned_ns);
+	row_int(&row, o->method);
+	bind_usage(&row, &o->usage);
+	row_int(&row, r->items);
+	row_int(&row, r->items_failed);
+	row_bytes(&row, &end->autopsy);
+	row_text(&row, end->message.at, end->message.length);
+	row_bytes(&row, &end->result);
+	return row_run(s, &row);
 }
 
 /* May this end count?  The attempt must not have ended before, and its claim must stand. */
@@ -232,7 +274,7 @@ check_end(struct store *s, const struct store_end *end, bool retry, struct look 
 		return s->error != 0 ? s->error : -ENOENT;
 	if (job->attached)
 		return -ENOENT;
-	if (job->ended)
+	if (job->state != 0)
 		return -ESTALE;
 	if (end->fence != 0 && !claims_stand(s->claims, end->id, number, end->fence))
 		return -ESTALE;
@@ -240,46 +282,49 @@ check_end(struct store *s, const struct store_end *end, bool retry, struct look 
 	return known && (retry || end->fence != 0) ? -ESTALE : 0;
 }
 
+static uint32_t
+new_flags(const struct look *job, uint32_t flags)
+{
+	return (job->flags & STORE_JOB_DROP) | (flags & ~STORE_JOB_DROP);
+}
+
 static int
 apply_retry(struct store *s, const struct store_end *end)
 {
-	struct look job;
+	struct look job, next;
 	int r = check_end(s, end, true, &job);
 
 	if (r < 0)
 		return r;
-	if (!insert_attempt(s, end, end->receipt.attempt))
-		return s->error;
-	sqlite3_stmt *st = sql_get(s, SQL_RETRY);
-	sql_int(st, 1, end->id);
-	sql_int(st, 2, end->receipt.attempt);
-	sql_int(st, 3, end->next.not_before_ns);
-	sql_int(st, 4, end->next.crashes);
-	sql_int(st, 5, (job.flags & STORE_JOB_DROP) | (end->next.flags & ~STORE_JOB_DROP));
-	return sql_run(s, st) ? 0 : s->error;
+	next = job;
+	next.attempt = next.last = end->receipt.attempt;
+	next.has_last = true;
+	next.not_before_ns = end->next.not_before_ns;
+	next.crashes = end->next.crashes;
+	next.flags = new_flags(&job, end->next.flags);
+	return insert_attempt(s, end, next.last) && change(s, end->id, &job, &next) ? 0 : s->error;
 }
 
 static int
 apply_end(struct store *s, const struct store_end *end)
 {
-	struct look job;
+	struct look job, over;
 	int r = check_end(s, end, false, &job);
 
 	if (r < 0)
 		return r;
+	over = job;
 	/* One that was not running ends as attempt 0: it may be queued again (CHANGE_REOPEN), and
 	 * then goes on counting. */
-	uint16_t number = end->fence != 0 ? end->receipt.attempt : 0;
-	if (!insert_attempt(s, end, number))
-		return s->error;
-	sqlite3_stmt *st = sql_get(s, SQL_END);
-	sql_int(st, 1, end->id);
-	sql_int(st, 2, end->receipt.outcome.state);
-	sql_int(st, 3, end->ended_ns);
-	sql_int(st, 4, number > job.attempt ? number : job.attempt);
-	sql_int(st, 5, number);
-	sql_int(st, 6, end->next.crashes > job.crashes ? end->next.crashes : job.crashes);
-	return sql_run(s, st) ? 0 : s->error;
+	over.last = end->fence != 0 ? end->receipt.attempt : 0;
+	over.has_last = true;
+	if (over.last > job.attempt)
+		over.attempt = over.last;
+	if (end->next.crashes > job.crashes)
+		over.crashes = end->next.crashes;
+	over.state = end->receipt.outcome.state;
+	over.ended_ns = end->ended_ns;
+	return insert_attempt(s, end, over.last) && change(s, end->id, &job, &over) ? 0 : s->error;
 }
 
 static int
@@ -292,12 +337,12 @@ apply_history(struct store *s, const struct store_end *end)
 				 .uid = end->receipt.uid,
 				 .priority = end->receipt.priority,
 				 .attempt = end->receipt.attempt };
+	const struct bytes none = { 0 };
 	struct look known;
-	bool new;
 
 	if (end->id == 0 || end->id > ID_MAX || end->kind == NULL || end->pool == NULL)
 		return -EINVAL;
-	if (insert_job(s, &job, NULL, end, &new))
+	if (insert_job(s, &job, &none, end))
 		return insert_attempt(s, end, 0) ? 0 : s->error;
 	if (s->error != 0)
 		return s->error;
@@ -340,13 +385,15 @@ apply_output(struct store *s, const struct store_change *c)
 		skip = end - c->output.offset;
 	if (s->error != 0 || skip >= bytes->length)
 		return s->error;
-	sqlite3_stmt *st = sql_get(s, SQL_OUTPUT);
-	sql_int(st, 1, id);
-	sql_int(st, 2, c->output.attempt);
-	sql_int(st, 3, c->output.stream);
-	sql_int(st, 4, c->output.offset + skip);
-	sql_bytes(st, 5, (const unsigned char *)bytes->at + skip, bytes->length - skip);
-	return sql_run(s, st) ? 0 : s->error;
+	struct row row = row_begin(sql_get(s, SQL_OUTPUT), TABLE_OUTPUT);
+	row_int(&row, row_number(s, SQL_NEXT_OUTPUT, &s->next_output));
+	row_int(&row, id);
+	row_int(&row, c->output.attempt);
+	row_int(&row, c->output.stream);
+	row_int(&row, c->output.offset + skip);
+	struct bytes new = { (const unsigned char *)bytes->at + skip, bytes->length - skip };
+	row_bytes(&row, &new);
+	return s->error == 0 && row_run(s, &row) ? 0 : s->error;
 }
 
 /* ---- the rest ---- */
@@ -354,16 +401,15 @@ apply_output(struct store *s, const struct store_change *c)
 static int
 apply_edit(struct store *s, const struct store_job *wanted)
 {
-	struct look job;
+	struct look job, edited;
 
-	if (!look(s, wanted->id, &job) || job.ended)
+	if (!look(s, wanted->id, &job) || job.state != 0)
 		return s->error != 0 ? s->error : -ENOENT;
-	sqlite3_stmt *st = sql_get(s, SQL_EDIT);
-	sql_int(st, 1, wanted->id);
-	sql_int(st, 2, (job.flags & STORE_JOB_DROP) | (wanted->flags & ~STORE_JOB_DROP));
-	sql_int(st, 3, (uint64_t)(int64_t)wanted->priority);
-	sql_int(st, 4, wanted->not_before_ns);
-	return sql_run(s, st) ? 0 : s->error;
+	edited = job;
+	edited.flags = new_flags(&job, wanted->flags);
+	edited.priority = wanted->priority;
+	edited.not_before_ns = wanted->not_before_ns;
+	return change(s, wanted->id, &job, &edited) ? 0 : s->error;
 }
 
 /* Does another open job have the key of this ended one? */
@@ -374,8 +420,8 @@ key_holder(struct store *s, uint64_t id)
 	uint64_t holder = 0;
 
 	sql_int(st, 1, id);
-	if (by_key != NULL && sql_step(s, st) && sqlite.column_type(st, 6) != SQLITE_NULL) {
-		(void)sqlite.bind_value(by_key, 1, sqlite.column_value(st, 6));
+	if (by_key != NULL && sql_step(s, st) && sqlite.column_type(st, 10) != SQLITE_NULL) {
+		(void)sqlite.bind_value(by_key, 1, sqlite.column_value(st, 10));
 		if (sql_step(s, by_key))
 			holder = (uint64_t)sqlite.column_int64(by_key, 0);
 		sql_done(by_key);
@@ -388,11 +434,11 @@ static int
 apply_reopen(struct store *s, struct store_change *c)
 {
 	uint64_t id = c->job.id;
-	struct look job;
+	struct look job, open;
 
 	if (!look(s, id, &job) || job.attached)
 		return s->error != 0 ? s->error : -ENOENT;
-	if (!job.ended)
+	if (job.state == 0)
 		return 0;
 	if ((c->ret_id = key_holder(s, id)) != 0)
 		return -ESTALE;
@@ -400,21 +446,18 @@ apply_reopen(struct store *s, struct store_change *c)
 	sqlite3_stmt *st = sql_get(s, SQL_REMOVE_ATTEMPTS);
 	sql_int(st, 1, id);
 	sql_int(st, 2, 0);
-	if (!sql_run(s, st))
+	if (s->error != 0 || !sql_run(s, st))
 		return s->error;
-	sqlite3_stmt *last = sql_get(s, SQL_LAST_ATTEMPT);
-	st = sql_get(s, SQL_REOPEN);
-	if (last == NULL || st == NULL)
-		return s->error;
-	sql_int(last, 1, id);
-	if (sql_step(s, last))
-		sql_int(st, 2, (uint64_t)sqlite.column_int64(last, 0));
-	else
-		(void)sqlite.bind_null(st, 2);
-	sql_done(last);
+	open = (struct look){ .attempt = job.attempt,
+			      .priority = job.priority,
+			      .flags = job.flags & STORE_JOB_DROP };
+	st = sql_get(s, SQL_LAST_ATTEMPT);
 	sql_int(st, 1, id);
-	sql_int(st, 3, job.flags & STORE_JOB_DROP);
-	return s->error == 0 && sql_run(s, st) ? 0 : s->error;
+	open.has_last = sql_step(s, st);
+	if (open.has_last)
+		open.last = (uint16_t)sqlite.column_int64(st, 0);
+	sql_done(st);
+	return s->error == 0 && change(s, id, &job, &open) ? 0 : s->error;
 }
 
 bool
@@ -433,6 +476,7 @@ sqlite_remove(struct store *s, uint64_t id)
 	}
 	if (id > s->removed)
 		s->removed = id;
+	s->orphans = true;
 	return true;
 }
 
@@ -443,7 +487,7 @@ apply_remove(struct store *s, uint64_t id)
 
 	if (!look(s, id, &job))
 		return s->error != 0 ? s->error : -ENOENT;
-	if (!job.ended)
+	if (job.state == 0)
 		return -EBUSY;
 	return sqlite_remove(s, id) ? 0 : s->error;
 }
@@ -451,14 +495,22 @@ apply_remove(struct store *s, uint64_t id)
 static int
 apply_tally(struct store *s, const struct store_change *c)
 {
-	sqlite3_stmt *st = sql_get(s, SQL_TALLY);
+	sqlite3_stmt *st = sql_get(s, SQL_TALLY_REMOVE);
 
+	if (c->tally.figures.length == 0)
+		return -EINVAL;
 	sql_int(st, 1, c->tally.day);
 	sql_text(st, 2, c->tally.kind);
 	sql_text(st, 3, c->tally.pool);
-	(void)sqlite.bind_blob64(st, 4, c->tally.figures.length > 0 ? c->tally.figures.at : "",
-				 c->tally.figures.length, SQLITE_STATIC);
-	return sql_run(s, st) ? 0 : s->error;
+	if (st == NULL || !sql_run(s, st))
+		return s->error;
+	struct row row = row_begin(sql_get(s, SQL_TALLY), TABLE_TALLY);
+	row_int(&row, row_number(s, SQL_NEXT_TALLY, &s->next_tally));
+	row_int(&row, c->tally.day);
+	row_string(&row, c->tally.kind);
+	row_string(&row, c->tally.pool);
+	row_bytes(&row, &c->tally.figures);
+	return s->error == 0 && row_run(s, &row) ? 0 : s->error;
 }
 
 static int
@@ -503,15 +555,14 @@ sqlite_apply(struct store *s, struct store_change *changes, size_t count)
 static bool
 count_claim(struct store *s, const struct claim *claim)
 {
-	struct look job;
+	struct look job, counted;
 
-	if (!look(s, claim->id, &job) || job.ended || job.attached ||
+	if (!look(s, claim->id, &job) || job.state != 0 || job.attached ||
 	    claim->attempt < job.attempt || (job.has_last && job.last >= claim->attempt))
 		return false;
-	sqlite3_stmt *st = sql_get(s, SQL_CLAIMED);
-	sql_int(st, 1, claim->id);
-	sql_int(st, 2, claim->attempt);
-	return claim->attempt == job.attempt || sql_run(s, st);
+	counted = job;
+	counted.attempt = claim->attempt;
+	return claim->attempt == job.attempt || change(s, claim->id, &job, &counted);
 }
 
 int

@@ -6,6 +6,9 @@
 #include "daemon/store_sqlite.h"
 #include "ipc/clock.h"
 
+#define VACUUM_PAGES 512
+#define VACUUM       "PRAGMA incremental_vacuum(512)"
+
 /* One number, of a pragma or a count. */
 static uint64_t
 get_one(struct store *s, enum statement which)
@@ -43,22 +46,63 @@ find_oldest(struct store *s, uint64_t now)
 	return id != 0 && s->error == 0 && (old || is_large(s)) ? id : 0;
 }
 
-int
-sqlite_prune(struct store *s, unsigned most)
+/* Pages that rows have left are used again; when they are more than a quarter of the file, some of
+ * its end are given back.  Bounded: the last pages are moved into the free ones. */
+static void
+give_back(struct store *s)
 {
-	uint64_t now = clock_wall(), id;
+	uint64_t pages = get_one(s, SQL_PAGES), unused = get_one(s, SQL_FREE_PAGES);
+
+	if (s->error != 0 || unused <= VACUUM_PAGES || unused <= pages / 4)
+		return;
+	if (sqlite.exec(s->db, VACUUM, NULL, NULL, NULL) == SQLITE_OK) {
+		files_committed(s);
+	} else {
+		sql_failed(s, "give room back");
+		(void)sqlite_rollback(s);
+	}
+}
+
+/* Some contexts that no job has any more; false: there were none, or s->error. */
+static bool
+remove_contexts(struct store *s)
+{
+	return sql_run(s, sql_get(s, SQL_REMOVE_CONTEXTS)) && sqlite.changes(s->db) > 0;
+}
+
+/* One transaction. */
+static int
+remove_some(struct store *s, unsigned most, uint64_t now)
+{
+	uint64_t id;
 	int removed = 0;
 
-	if ((s->options.keep_ns == 0 && s->options.keep_bytes == 0) || most == 0)
-		return 0;
 	if (!sqlite_begin(s))
 		return s->error;
 	while ((unsigned)removed < most && (id = find_oldest(s, now)) != 0 && sqlite_remove(s, id))
 		removed++;
+	if (s->error == 0 && s->orphans)
+		s->orphans = remove_contexts(s);
+	sqlite_forget_context(s);
 	int r = s->error == 0 ? sqlite_commit(s) : sqlite_rollback(s);
-	if (r == 0)
-		s->pruned += (unsigned)removed;
-	return r < 0 ? r : removed;
+	if (r < 0)
+		return r;
+	s->pruned += (unsigned)removed;
+	return removed;
+}
+
+int
+sqlite_prune(struct store *s, unsigned most)
+{
+	uint64_t now = clock_wall();
+	int removed = 0;
+
+	s->error = 0;
+	if (s->orphans || find_oldest(s, now) != 0)
+		removed = remove_some(s, most, now);
+	if (removed >= 0 && s->error == 0)
+		give_back(s);
+	return s->error < 0 ? s->error : removed;
 }
 
 static uint64_t

@@ -303,6 +303,7 @@ sqlite_load_rows(struct store *s, uint64_t after_id, size_t most, bool claimed, 
 	size_t count = 0;
 
 	s->error = 0;
+	sqlite_forget_context(s);
 	int r = s->claims != NULL ? claims_list(s->claims, &claims, &count) : 0;
 	if (r < 0)
 		return r;
@@ -335,6 +336,7 @@ sqlite_list(struct store *s, const struct store_filter *filter, store_row_fn eac
 	int r = 0;
 
 	s->error = 0;
+	sqlite_forget_context(s);
 	if (filter->id != 0)
 		which = SQL_ROW;
 	else if (filter->states == 1u << JOB_QUEUED)
@@ -364,6 +366,7 @@ sqlite_attempts(struct store *s, uint64_t id, store_row_fn each, void *context)
 	int r = 0;
 
 	s->error = 0;
+	sqlite_forget_context(s); /* its number may have become another's */
 	(void)job_attempt(s, id);
 	sqlite3_stmt *st = s->error == 0 ? sql_get(s, SQL_ATTEMPTS) : NULL;
 	if (st == NULL)

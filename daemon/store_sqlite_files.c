@@ -1,0 +1,240 @@
+/*
+ * store_sqlite_files.c - the files of the engine `sqlite`: what is known of them, and what was
+ * found when they were opened.
+ *
+ *   what                          found when
+ *   torn end of the log           at open: cut, counted (repaired_bytes)
+ *   damage in the log             at open: -EBADMSG
+ *   damage in the database        of a page: when it is read.  At open all pages are read when the
+ *                                 file was changed since the writer last noted it: by a kill in a
+ *                                 checkpoint, or by somebody else
+ *   pages without a checksum      at open, for the same reason: PRAGMA quick_check, then sealed
+ *
+ * What is relied on when a commit fails.  A sync that failed is never taken for success: SQLite
+ * gives the commit up, and its frames are written again, in full, by the next one, so the kernel
+ * has them dirty again and must write them; a checkpoint whose sync failed copies all of its
+ * pages again.  But frames of the commit that failed may stand whole in the log, as far as the
+ * page cache goes, and the next process would take them for a commit: they are cut off at once.
+ * (When the power fails after a failed sync, the disk may have them all the same: then the commit
+ * is there, whole, and whoever made it asks again with the same token.)  After an error of the
+ * disk the database is closed and opened, so that nothing SQLite has in memory is trusted.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/store_claims.h"
+#include "daemon/store_sqlite.h"
+
+#define CHECKPOINT_FRAMES 2000 /* 8 MiB */
+
+static const char *
+log_path(const struct store *s, char *buffer, size_t size)
+{
+	snprintf(buffer, size, "%s/" STORE_FILE "-wal", s->state_dir);
+	return buffer;
+}
+
+/* ---- notes ---- */
+
+/* One number for when the database was last changed and how long it is; 0: it is not there. */
+static uint64_t
+changed(const struct store *s)
+{
+	char path[PATH_MAX + 16];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/" STORE_FILE, s->state_dir);
+	if (stat(path, &st) < 0 || st.st_size == 0)
+		return 0;
+	uint64_t when = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+	return (when ^ (uint64_t)st.st_size) * 0x9e3779b97f4a7c15ull | 1;
+}
+
+static void
+note_log(struct store *s)
+{
+	/* Without syncs nothing is known of what the disk has. */
+	if (!s->options.no_sync)
+		claims_set_note(s->claims, NOTE_LOG, (uint64_t)s->log.salt << 32 | s->log.frames);
+}
+
+static int
+take_frames(void *store, sqlite3 *db, const char *name, int frames)
+{
+	struct store *s = store;
+
+	(void)db;
+	(void)name;
+	s->log.frames = (uint32_t)frames;
+	s->log.salt = wal_salt(s->log_fd);
+	return SQLITE_OK;
+}
+
+void
+files_watch(struct store *s)
+{
+	char path[PATH_MAX + 16];
+
+	s->log_fd = open(log_path(s, path, sizeof(path)), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (s->log_fd < 0) {
+		sqlite_fail(s, -errno, "%s: cannot open it: %s", path, strerror(errno));
+		return;
+	}
+	(void)sqlite.wal_hook(s->db, take_frames, s);
+	if (s->log.frames == 0)
+		s->log.salt = wal_salt(s->log_fd);
+	note_log(s);
+}
+
+/* ---- commits ---- */
+
+void
+files_committed(struct store *s)
+{
+	note_log(s);
+	if (s->log.frames <= CHECKPOINT_FRAMES)
+		return;
+	/* The commit is durable whatever becomes of this; what was not copied is the next one's. */
+	(void)sqlite.wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	claims_set_note(s->claims, NOTE_CHANGED, changed(s));
+}
+
+void
+files_failed(struct store *s)
+{
+	char path[PATH_MAX + 16];
+
+	if (wal_cut(log_path(s, path, sizeof(path)), &s->log) < 0 || s->error == -EIO)
+		s->suspect = true;
+}
+
+void
+files_closed(struct store *s)
+{
+	char path[PATH_MAX + 16];
+
+	if (s->log_fd >= 0)
+		close(s->log_fd);
+	s->log_fd = -1;
+	if (!s->whole)
+		return;
+	s->whole = false;
+	/* The last one to close has copied the log and removed it. */
+	if (access(log_path(s, path, sizeof(path)), F_OK) < 0 && errno == ENOENT)
+		claims_set_note(s->claims, NOTE_LOG, 0);
+	/* Where damage was met, the next one looks at everything. */
+	claims_set_note(s->claims, NOTE_CHANGED, s->damaged ? 0 : changed(s));
+}
+
+/* ---- opening ---- */
+
+#define WHAT_NEXT                                                                             \
+	"; nothing was changed.  See: pyprepctl store check; what can be saved is saved by: " \
+	"pyprepctl store repair"
+
+static void
+check_log(struct store *s, struct wal *log)
+{
+	uint64_t note = claims_note(s->claims, NOTE_LOG);
+	struct wal_mark mark = { (uint32_t)(note >> 32), (uint32_t)note };
+	char path[PATH_MAX + 16];
+	int r = wal_read(log_path(s, path, sizeof(path)), &mark, log);
+
+	if (r < 0) {
+		sqlite_fail(s, r, "%s: cannot read it: %s", path, strerror(-r));
+		return;
+	}
+	if (log->damaged) {
+		sqlite_fail(s, -EBADMSG,
+			    "%s is damaged at byte %llu: jobs that were acknowledged lie "
+			    "behind it" WHAT_NEXT,
+			    path, (unsigned long long)log->at);
+		return;
+	}
+	s->log = log->end;
+	s->repaired_bytes = log->torn;
+	s->lost_frames = log->lost;
+	if (log->torn == 0)
+		return;
+	r = wal_cut(path, &log->end);
+	if (r < 0)
+		sqlite_fail(s, r, "%s: cannot cut its torn end: %s", path, strerror(-r));
+}
+
+/* true: some of them have no checksum. */
+static bool
+check_pages(struct store *s, const struct wal *log)
+{
+	struct pages pages;
+	int r = store_pages_check(s->db, false, wal_has_page, log, &pages);
+
+	if (r != SQLITE_OK)
+		sql_failed(s, "read it");
+	else if (pages.damaged > 0)
+		sqlite_fail(s, -EBADMSG,
+			    "%s/" STORE_FILE " is damaged: %u of its %u pages, the first at byte "
+			    "%llu" WHAT_NEXT,
+			    s->state_dir, pages.damaged, pages.count,
+			    (unsigned long long)(pages.first_damaged - 1) * PAGE_BYTES);
+	return pages.plain > 0;
+}
+
+void
+files_check(struct store *s)
+{
+	struct wal log;
+	uint64_t now = changed(s);
+
+	check_log(s, &log);
+	/* Known to be as the writer left it: a page is checked when it is read. */
+	if (s->error == 0 && now != 0 && now != claims_note(s->claims, NOTE_CHANGED))
+		s->plain_pages = check_pages(s, &log);
+	wal_done(&log);
+}
+
+static int
+take_text(void *context, int columns, char **values, char **names)
+{
+	(void)columns;
+	(void)names;
+	char *first = context;
+	if (first[0] == '\0')
+		snprintf(first, 200, "%s", values[0] != NULL ? values[0] : "");
+	return 0;
+}
+
+static bool
+none(const void *context, uint32_t page)
+{
+	(void)context;
+	(void)page;
+	return false;
+}
+
+void
+files_seal(struct store *s)
+{
+	struct pages pages;
+	char said[200] = "";
+
+	if (!s->plain_pages) {
+		s->whole = true;
+	} else if (sqlite.exec(s->db, "PRAGMA quick_check(1)", take_text, said, NULL) !=
+		   SQLITE_OK) {
+		sql_failed(s, "check it");
+	} else if (strcmp(said, "ok") != 0) {
+		sqlite_fail(s, -EBADMSG, "%s/" STORE_FILE " is damaged: %s" WHAT_NEXT, s->state_dir,
+			    said);
+	} else if (store_pages_check(s->db, true, none, NULL, &pages) == SQLITE_OK) {
+		s->plain_pages = false;
+		s->whole = true;
+	} else {
+		sql_failed(s, "write it");
+	}
+	if (s->whole)
+		claims_set_note(s->claims, NOTE_CHANGED, changed(s));
+}
