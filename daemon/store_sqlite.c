@@ -8,10 +8,12 @@
 #include "daemon/store_sqlite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/config.h"
 #include "daemon/store_claims.h"
@@ -321,6 +323,18 @@ set_up(struct store *s)
 		files_seal(s);
 }
 
+/* A new database is nobody else's to read: SQLite would make it 0644.  Its other files take after
+ * it.  Only where there is none: to close one that is open elsewhere in this process would give
+ * up SQLite's locks of it. */
+static void
+make_file(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd >= 0)
+		close(fd);
+}
+
 static void
 open_database(struct store *s)
 {
@@ -330,6 +344,8 @@ open_database(struct store *s)
 	flags |= s->options.read_only ? SQLITE_OPEN_READONLY
 				      : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 	snprintf(path, sizeof(path), "%s/" STORE_FILE, s->state_dir);
+	if (!s->options.read_only)
+		make_file(path);
 	if (sqlite.open_v2(path, &s->db, flags, STORE_VFS) != SQLITE_OK) {
 		if (s->db != NULL)
 			sql_failed(s, "open it");
