@@ -64,6 +64,16 @@ on_worker_up(struct broker *b, struct frame_in *in)
 }
 
 static void
+reschedule(struct broker *b, struct pool *p, const struct pool_body *body)
+{
+	if (p->ageing_ns != body->ageing_ns)
+		pool_queue_ageing(b, p, body->ageing_ns);
+	if (pool_queue_switch(b, p, strategies[body->strategy]) < 0)
+		log_warn("pool %s: no memory to change its strategy; it stays %s", p->config->name,
+			 p->strategy->name);
+}
+
+static void
 on_pool(struct broker *b, const struct pool_body *body)
 {
 	if (body->pool >= b->pool_count)
@@ -76,6 +86,8 @@ on_pool(struct broker *b, const struct pool_body *body)
 	/* Later the broker knows better whether it is paused: it decides. */
 	if ((body->state == POOL_PAUSED || body->state == POOL_DRAINING) && !p->known)
 		p->state = (enum pool_state)body->state;
+	if (!p->known || (body->flags & POOL_RESCHEDULE))
+		reschedule(b, p, body);
 	p->known = true;
 	if (body->state == POOL_FAILED && p->state != POOL_FAILED)
 		pool_failed(b, p);
@@ -277,7 +289,7 @@ run(struct broker *b)
 	}
 }
 
-static void
+static int
 open_pools(struct broker *b)
 {
 	b->pool_count = b->config->pool_count;
@@ -289,10 +301,12 @@ open_pools(struct broker *b)
 		p->link = p->config->link;
 		snprintf(p->executor_name, sizeof(p->executor_name), "%s",
 			 p->config->executor->name);
-		pool_queues_init(p);
+		if (pool_queue_open(p) < 0)
+			return -ENOMEM;
 	}
 	for (unsigned i = 0; i < kind_count; i++)
 		snprintf(b->kind_names[i], sizeof(b->kind_names[i]), "%s", kinds[i]->name);
+	return 0;
 }
 
 static int
@@ -324,7 +338,8 @@ open_all(struct broker *b)
 
 	b->started_ns = b->now_ns = clock_now();
 	b->wall_offset_ns = clock_wall() - b->now_ns;
-	open_pools(b);
+	if (open_pools(b) < 0)
+		return -ENOMEM;
 	LIST_INIT(&b->watchers);
 	TAILQ_INIT(&b->busy);
 	int r = jobs_init(&b->jobs, b->config->max_jobs, b->config->max_job_bytes);
@@ -363,6 +378,7 @@ close_all(struct broker *b)
 				crew_let_go(w);
 			free(w);
 		}
+		pool_queue_close(&b->pools[i]);
 	}
 	gate_close(b);
 	jobs_done(&b->jobs);

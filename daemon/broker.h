@@ -6,7 +6,7 @@
  *   outlet.c    what goes to a client, and what waits while it does not read
  *   lane.h      how records travel: a table of operations each (lane_*.c)
  *   admit.c     a submit becomes a job
- *   schedule.c  which job is next: the pools' queues
+ *   schedule.h  which job is next: the pools' queues, by strategies (schedule_*.c)
  *   dispatch.c  which worker gets it: tickets, credit, results
  *   crew.c      workers come and go: links, deaths
  *   array.c     ranges of array jobs
@@ -33,11 +33,11 @@
 #include "daemon/jobs.h"
 #include "daemon/lane.h"
 #include "daemon/roles.h"
+#include "daemon/schedule.h"
 #include "ipc/frames.h"
 #include "ipc/lane.h"
 #include "ipc/link.h"
 
-#define LEVELS        (2 * PRIORITY_MAX + 1)
 #define KINDS_MAX     64
 #define TINY_NS       20000u  /* jobs measured to be shorter than this may be prefetched */
 #define CREDIT_NS     200000u /* ... up to this much work per worker */
@@ -126,10 +126,6 @@ struct crew { /* one worker */
 	uint32_t tickets[LINK_TICKETS]; /* job of each ticket, or JOB_NONE, ORPHAN */
 };
 
-struct level {
-	uint32_t head, tail;
-};
-
 struct pool {
 	const struct pool_config *config;
 	unsigned index;
@@ -144,8 +140,10 @@ struct pool {
 	char executor_name[HISTORY_NAME]; /* padded, for history entries */
 	unsigned turn;                    /* where the search for a worker begins */
 	uint64_t estimate_ns[KINDS_MAX];  /* run time by kind; 0: not known */
-	uint64_t nonempty[(LEVELS + 63) / 64];
-	struct level levels[LEVELS]; /* index 0 is the highest priority */
+	const struct strategy *strategy;
+	void *scheduling; /* the strategy's own */
+	uint64_t ageing_ns;
+	struct line line; /* of a strategy without lines of its own */
 };
 
 /* A `wait` request in progress. */
@@ -183,6 +181,7 @@ struct broker {
 	struct crew *touched;
 	uint32_t unready; /* crews up and not seen ready */
 	uint32_t waiting; /* bit per pool: its queue may hold jobs */
+	uint64_t queued_ns; /* of the job that was queued last: see queue_push() */
 	struct event *listening, *listen_again;
 	bool someone_doomed;
 	bool room_made; /* a job has left the table in this turn */
@@ -271,14 +270,6 @@ int admit_record(struct broker *b, struct client *c, unsigned type, const unsign
 struct policy;
 enum job_error admit_limits(const struct broker *b, const struct pool *p, const struct kind *k,
 			    const struct policy *policy, char *why, size_t size);
-
-/* schedule.c */
-void pool_queues_init(struct pool *p);
-void queue_push(struct broker *b, uint32_t index);
-void queue_put_back(struct broker *b, uint32_t index); /* by its age, before younger ones */
-void queue_remove(struct broker *b, uint32_t index); /* also of one that is parked (gate.h) */
-uint32_t queue_peek(struct broker *b, struct pool *p); /* moves jobs of held clients aside */
-void queue_release_held(struct broker *b, struct client *c);
 
 /* dispatch.c */
 unsigned dispatch_results(struct broker *b);

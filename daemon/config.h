@@ -19,6 +19,7 @@
 
 #include "daemon/executor.h"
 #include "daemon/log.h"
+#include "daemon/schedule.h"
 
 struct store_ops;
 
@@ -41,6 +42,8 @@ struct pool_config {
 	bool bind; /* executor process: a CPU for each worker, while there are enough; default yes */
 	uint64_t recycle_jobs; /* a worker is replaced after so many; 0: never */
 	uint64_t recycle_growth; /* ... when it has grown by so many bytes; 0: never */
+	const struct strategy *strategy; /* which job is next; default priority */
+	uint64_t ageing_ns; /* waiting so long counts as one priority; 0: not at all; default 1m */
 	unsigned restart_max; /* deaths without progress ... default 5 */
 	uint64_t restart_window_ns; /* ... within this, and the pool has failed; default 10s */
 };

@@ -117,6 +117,12 @@ const struct config_key config_keys[] = {
 	{ POOL(bind),             KEY_YES_NO,    0,          0,          "yes",   NULL,
 	  "bind each worker of a process or command pool to a CPU of its own, if there are enough",
 	  POOL_AT(bind) },
+	{ POOL(strategy),         KEY_STRATEGY,  0,          0,          "priority", NULL,
+	  "which of the jobs that wait is next",
+	  POOL_AT(strategy) },
+	{ POOL(ageing),           KEY_DURATION,  0,          24 * HOUR_NS, "1m",  NULL,
+	  "a job that has waited for so long counts as one priority higher; 0: it never does",
+	  POOL_AT(ageing_ns) },
 	{ POOL(restart_max),      KEY_COUNT,     1,          1000,       "5",     NULL,
 	  "worker deaths within restart_window that a pool survives",
 	  POOL_AT(restart_max) },
@@ -355,6 +361,17 @@ parse_log_format(const char *text, enum log_format *field)
 }
 
 static int
+parse_strategy(const char *text, const struct strategy **field)
+{
+	const struct strategy *s = strategy_by_name(text);
+
+	if (s == NULL)
+		return -EINVAL;
+	*field = s;
+	return 0;
+}
+
+static int
 parse_yes_no(const char *text, bool *field)
 {
 	if (strcasecmp(text, "yes") != 0 && strcasecmp(text, "no") != 0)
@@ -382,6 +399,9 @@ names_of(enum key_type type, const char **names)
 	else if (type == KEY_LOG_FORMAT)
 		for (; count < LOG_FORMAT_COUNT && count < NAMES_MAX; count++)
 			names[count] = log_format_names[count];
+	else if (type == KEY_STRATEGY)
+		for (; strategies[count] != NULL && count < NAMES_MAX; count++)
+			names[count] = strategies[count]->name;
 	return count;
 }
 
@@ -427,6 +447,9 @@ key_parse(const struct config_key *key, const char *text, void *base, char *expe
 		break;
 	case KEY_LOG_FORMAT:
 		r = parse_log_format(text, field);
+		break;
+	case KEY_STRATEGY:
+		r = parse_strategy(text, field);
 		break;
 	default:
 		r = parse_number(key, text, field);
@@ -480,6 +503,9 @@ key_print(const struct config_key *key, const void *base, char *buffer, size_t s
 		break;
 	case KEY_LOG_FORMAT:
 		snprintf(buffer, size, "%s", log_format_names[*(const enum log_format *)field]);
+		break;
+	case KEY_STRATEGY:
+		snprintf(buffer, size, "%s", (*(const struct strategy *const *)field)->name);
 		break;
 	case KEY_COUNT:
 	case KEY_MODE:
@@ -540,6 +566,7 @@ key_expected(const struct config_key *key, char *buffer, size_t size)
 	case KEY_LINK:
 	case KEY_STORE:
 	case KEY_LOG_FORMAT:
+	case KEY_STRATEGY:
 		count = names_of(key->type, names);
 		for (size_t i = 0; i < count && used < size; i++)
 			used += (size_t)snprintf(buffer + used, size - used, "%s%s",

@@ -27,6 +27,7 @@ enum key_type {
 	KEY_LINK,      /* enum link_way */
 	KEY_STORE,     /* const struct store_ops * */
 	KEY_LOG_FORMAT, /* enum log_format */
+	KEY_STRATEGY,  /* const struct strategy * */
 };
 
 struct config_key {

@@ -190,6 +190,8 @@ dispatch_pool(struct broker *b, struct pool *p)
 				gate_unpass(b, index);
 			return;
 		}
+		if (p->strategy->handed != NULL)
+			p->strategy->handed(p, job);
 		crew_took(b, w);
 		crew_touch(b, w);
 		w->estimate_ns += estimate;
@@ -263,6 +265,8 @@ crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
 		TAILQ_REMOVE(&b->busy, w, busy_link);
 	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);
 	uint64_t estimate = job == NULL ? 0 : estimate_of(p, job);
+	if (job != NULL && p->strategy->settled != NULL)
+		p->strategy->settled(p, job);
 	w->orphans -= job == NULL;
 	w->adopted -= job != NULL && (job->flags & JOB_ADOPTED) != 0;
 	w->estimate_ns =
@@ -273,10 +277,15 @@ crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
 }
 
 static void
-learn(struct pool *p, unsigned kind, const struct outcome *outcome)
+learn(struct pool *p, const struct job *job, const struct outcome *outcome)
 {
 	uint64_t run_ns = outcome->ended_ns - outcome->started_ns + 1;
-	uint64_t *known = &p->estimate_ns[kind];
+	uint64_t *known = &p->estimate_ns[job->kind];
+
+	if (p->strategy->ran != NULL)
+		p->strategy->ran(p, job, run_ns);
+	if (job->array != NULL) /* a range: it is as long as it was made */
+		return;
 	*known = *known == 0 ? run_ns : (*known * 7 + run_ns) / 8;
 }
 
@@ -297,11 +306,11 @@ take_result(struct broker *b, struct crew *w, const struct result_body *result)
 	if (index == ORPHAN)
 		return;
 	struct job *job = job_at(&b->jobs, index);
+	learn(&b->pools[w->pool], job, &result->outcome);
 	if (job->array != NULL) {
 		array_range_ended(b, w, index, result, message);
 		return;
 	}
-	learn(&b->pools[w->pool], job->kind, &result->outcome);
 	job_complete(b, index, &result->outcome, result->flags & ~RESULT_FLAGS, tail, message);
 }
 

@@ -29,6 +29,8 @@
 
 #define JOB_ADOPTED   1024u /* detached, started by an earlier broker */
 
+#define JOB_RETURNED  2048u /* in its queue, come back to it: see schedule.h */
+
 /* An array job's progress; see array.c. */
 struct array_job;
 void array_free(struct array_job *array); /* NULL is fine */
@@ -65,15 +67,16 @@ struct job {
 	uint32_t client_prev, client_next;
 	uint32_t uid, gid;
 	uint32_t args_length;
-	uint16_t kind;
-	uint16_t slot; /* of the worker that has it */
 	uint16_t ticket;
+	uint8_t kind;
+	uint8_t slot; /* of the worker that has it */
 	uint8_t pool;
 	uint8_t state;  /* enum job_state */
 	uint16_t flags; /* JOB_* */
 	int8_t priority;
 	uint8_t stop;            /* enum job_cause */
 	uint16_t attempt;        /* from 1 */
+	uint64_t queued_ns;      /* when it came into its queue; no two jobs have the same */
 	struct array_job *array; /* NULL: not an array job */
 	struct job_more *more;   /* NULL: an attached job without policies */
 	union {

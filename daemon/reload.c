@@ -1,9 +1,9 @@
 /*
  * reload.c - read the configuration again and apply what can change while jobs run.
  *
- * Live: a pool's size; the limits of resources; for workers started from now on also link, grace, output_cap and
- * address_space; restart_max and restart_window; drain_deadline.  The rest is named and waits for
- * a restart.  A configuration that does not load changes nothing.
+ * Live: a pool's size, strategy and ageing; the limits of resources; for workers started from now on
+ * also link, grace, output_cap and address_space; restart_max and restart_window; drain_deadline.
+ * The rest is named and waits for a restart.  A configuration that does not load changes nothing.
  */
 #include <msgpack.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/config_keys.h"
 #include "daemon/log.h"
 #include "daemon/supervisor.h"
 
@@ -33,6 +34,29 @@ note(struct changes *c, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(c->text[c->count++], sizeof(c->text[0]), format, args);
 	va_end(args);
+}
+
+/* The broker has the queue: it is told. */
+static void
+apply_schedule(struct pool_slots *p, const struct pool_config *new, struct changes *c)
+{
+	struct pool_config *old = p->config;
+	const struct strategy *now = strategies[p->strategy];
+	const struct config_key *key = key_find(SECTION_POOL, "ageing");
+	char before[32], after[32];
+
+	if (new->strategy == now &&new->ageing_ns == old->ageing_ns)
+		return;
+	key_print(key, old, before, sizeof(before));
+	key_print(key, new, after, sizeof(after));
+	if (new->strategy != now)
+		note(c, "pool %s: strategy %s, now %s", old->name, now->name, new->strategy->name);
+	if (new->ageing_ns != old->ageing_ns)
+		note(c, "pool %s: ageing %s, now %s", old->name, before, after);
+	old->strategy = new->strategy;
+	old->ageing_ns = new->ageing_ns;
+	p->strategy = strategy_index(new->strategy);
+	slots_reschedule(p);
 }
 
 static void
@@ -63,6 +87,7 @@ apply_pool(struct pool_slots *p, const struct pool_config *new, struct changes *
 		note(c, "pool %s: %u workers, now %u", old->name, p->wanted, new->workers);
 		slots_resize(p, new->workers);
 	}
+	apply_schedule(p, new, c);
 	if (p->failed) {
 		note(c, "pool %s: trying its workers again", old->name);
 		slots_resume(p);

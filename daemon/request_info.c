@@ -270,12 +270,14 @@ reply_pool(struct broker *b, const struct request *r, const struct pool *p, bool
 
 	for (unsigned i = 0; i < slots; i++)
 		count += shown(p, i);
-	reply_begin(&a, 11);
+	reply_begin(&a, 13);
 	reply_uint(&a, "pool", p->index);
 	reply_text(&a, "name", p->config->name);
 	reply_text(&a, "executor", p->config->executor->name);
 	reply_text(&a, "link", link_rows[p->link].name);
 	reply_text(&a, "state", pool_state_text(p->state));
+	reply_text(&a, "strategy", p->strategy->name);
+	reply_uint(&a, "ageing_ns", p->ageing_ns);
 	reply_uint(&a, "size", p->wanted);
 	reply_uint(&a, "concurrency", p->config->concurrency);
 	reply_uint(&a, "queued", p->queued);

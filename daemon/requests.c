@@ -11,6 +11,7 @@
 
 #include "daemon/context.h"
 #include "daemon/gate.h"
+#include "daemon/log.h"
 #include "daemon/unpack.h"
 
 /* ---- reading ---- */
@@ -227,6 +228,20 @@ verb_context(struct broker *b, const struct request *r)
 	reply_empty(b, r);
 }
 
+/* The supervisor acts by it, and tells a new broker. */
+static void
+tell_pool(struct broker *b, const struct pool *p, enum pool_state state)
+{
+	struct pool_body ask = {
+		.pool = (uint16_t)p->index,
+		.state = (uint16_t)state,
+		.workers = p->wanted,
+		.strategy = strategy_index(p->strategy),
+		.ageing_ns = p->ageing_ns,
+	};
+	supervisor_tell(b, MSG_POOL, &ask);
+}
+
 static void
 verb_resize(struct broker *b, const struct request *r)
 {
@@ -244,9 +259,7 @@ verb_resize(struct broker *b, const struct request *r)
 	for (unsigned slot = p->wanted; slot < p->crew_count; slot++)
 		if (p->crew[slot] != NULL && p->crew[slot]->up)
 			crew_retire(b, p->crew[slot]);
-	struct pool_body ask = { .pool = (uint16_t)p->index, .workers = p->wanted };
-	ask.state = (uint16_t)p->state;
-	supervisor_tell(b, MSG_POOL, &ask);
+	tell_pool(b, p, p->state);
 	struct reply a;
 	reply_begin(&a, 2);
 	reply_text(&a, "pool", p->config->name);
@@ -257,12 +270,10 @@ verb_resize(struct broker *b, const struct request *r)
 void
 pool_set_state(struct broker *b, struct pool *p, enum pool_state state)
 {
-	struct pool_body ask = { .pool = (uint16_t)p->index, .workers = p->wanted };
 	bool drained = p->state == POOL_DRAINING;
 
-	/* The supervisor tries the workers of a failed pool again, and tells a new broker. */
-	ask.state = (uint16_t)state;
-	supervisor_tell(b, MSG_POOL, &ask);
+	/* The supervisor tries the workers of a failed pool again. */
+	tell_pool(b, p, state);
 	p->state = state;
 	gate_pools_changed(b);
 	if (drained)
@@ -298,6 +309,53 @@ static void
 verb_resume(struct broker *b, const struct request *r)
 {
 	set_paused(b, r, POOL_RUNNING);
+}
+
+/* NULL after an error reply. */
+static const struct strategy *
+request_strategy(struct broker *b, const struct request *r)
+{
+	char name[32] = "", list[200] = "";
+	const char *names[16];
+	size_t count = 0, used = 0;
+
+	(void)request_text(r, "strategy", name, sizeof(name));
+	const struct strategy *s = strategy_by_name(name);
+	if (s != NULL)
+		return s;
+	for (; strategies[count] != NULL && count < sizeof(names) / sizeof(names[0]); count++) {
+		names[count] = strategies[count]->name;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+					 count > 0 ? ", " : "", names[count]);
+	}
+	const char *near = nearest_name(name, names, count);
+	request_error(b, r, ERR_BAD_REQUEST,
+		      "there is no strategy \"%s\"; expected one of %s%s%s%s", name, list,
+		      near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	return NULL;
+}
+
+static void
+verb_strategy(struct broker *b, const struct request *r)
+{
+	struct pool *p = request_pool(b, r);
+	const struct strategy *s = p != NULL ? request_strategy(b, r) : NULL;
+
+	if (s == NULL)
+		return;
+	if (pool_queue_switch(b, p, s) < 0) {
+		request_error(b, r, ERR_INTERNAL,
+			      "no memory to change the strategy of pool \"%s\"; it stays %s",
+			      p->config->name, p->strategy->name);
+		return;
+	}
+	tell_pool(b, p, p->state);
+	log_info("pool %s: strategy %s", p->config->name, s->name);
+	struct reply a;
+	reply_begin(&a, 2);
+	reply_text(&a, "pool", p->config->name);
+	reply_text(&a, "strategy", s->name);
+	reply_send(b, r, &a, 0);
 }
 
 static void
@@ -343,6 +401,7 @@ static const struct verb verbs[] = {
 	{ "release", ACCESS_SUBMIT, verb_release }, { "logs", ACCESS_SUBMIT, verb_logs },
 	{ "drain", ACCESS_OPERATE, verb_drain },    { "rm", ACCESS_SUBMIT, verb_rm },
 	{ "retry", ACCESS_SUBMIT, verb_retry },
+	{ "strategy", ACCESS_OPERATE, verb_strategy },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 

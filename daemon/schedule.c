@@ -1,67 +1,54 @@
 /*
- * schedule.c - which job of a pool is next: highest priority first, within it the
- * order of arrival; all operations take the same time however many wait.
+ * schedule.c - the pools' queues: the table of strategies, what every strategy does alike, and
+ * changing from one to another while jobs wait.
  *
  * A queue holds jobs that are wholly or partly (array jobs) not handed out.
  */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "daemon/broker.h"
 #include "daemon/gate.h"
 
-static unsigned
-level_of(const struct job *job)
+/* To add one: a file with its row, and the row here. */
+const struct strategy *const strategies[] = {
+	&strategy_priority, &strategy_fifo, &strategy_fair, &strategy_sjf, NULL,
+};
+
+const struct strategy *
+strategy_by_name(const char *name)
 {
-	return (unsigned)(PRIORITY_MAX - job->priority);
+	for (unsigned i = 0; strategies[i] != NULL; i++)
+		if (strcmp(strategies[i]->name, name) == 0)
+			return strategies[i];
+	return NULL;
 }
 
-void
-pool_queues_init(struct pool *p)
+unsigned
+strategy_index(const struct strategy *s)
 {
-	for (unsigned i = 0; i < LEVELS; i++)
-		p->levels[i] = (struct level){ JOB_NONE, JOB_NONE };
+	unsigned i = 0;
+
+	while (strategies[i] != s)
+		i++;
+	return i;
 }
 
-static void
-link_tail(struct broker *b, struct level *l, uint32_t index)
+/* ---- in and out ---- */
+
+static struct line *
+line_of(struct pool *p, const struct job *job)
 {
-	struct job *job = job_at(&b->jobs, index);
-
-	job->prev = l->tail;
-	job->next = JOB_NONE;
-	if (l->tail != JOB_NONE)
-		job_at(&b->jobs, l->tail)->next = index;
-	else
-		l->head = index;
-	l->tail = index;
-}
-
-static void
-link_before(struct broker *b, struct level *l, uint32_t index, uint32_t after)
-{
-	struct job *job = job_at(&b->jobs, index), *next = job_at(&b->jobs, after);
-
-	job->prev = next->prev;
-	job->next = after;
-	if (next->prev != JOB_NONE)
-		job_at(&b->jobs, next->prev)->next = index;
-	else
-		l->head = index;
-	next->prev = index;
+	return p->strategy->line_of != NULL ? p->strategy->line_of(p, job) : &p->line;
 }
 
 static void
-unlink_from(struct broker *b, uint32_t *head, uint32_t *tail, uint32_t index)
+came(struct broker *b, struct pool *p, struct line *l)
 {
-	struct job *job = job_at(&b->jobs, index);
-
-	if (job->prev != JOB_NONE)
-		job_at(&b->jobs, job->prev)->next = job->next;
-	else
-		*head = job->next;
-	if (job->next != JOB_NONE)
-		job_at(&b->jobs, job->next)->prev = job->prev;
-	else
-		*tail = job->prev;
-	job->prev = job->next = JOB_NONE;
+	b->waiting |= 1u << p->index;
+	if (l != &p->line && l->count == 1)
+		p->strategy->filled(p, l);
 }
 
 void
@@ -69,11 +56,13 @@ queue_push(struct broker *b, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	struct pool *p = &b->pools[job->pool];
-	unsigned level = level_of(job);
 
-	link_tail(b, &p->levels[level], index);
-	b->waiting |= 1u << job->pool;
-	p->nonempty[level / 64] |= 1ull << level % 64;
+	/* No two at the same time: the time is the order, too. */
+	b->queued_ns = b->now_ns > b->queued_ns ? b->now_ns : b->queued_ns + 1;
+	job->queued_ns = b->queued_ns;
+	struct line *l = line_of(p, job);
+	line_append(b, p, l, index);
+	came(b, p, l);
 }
 
 void
@@ -81,19 +70,28 @@ queue_put_back(struct broker *b, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	struct pool *p = &b->pools[job->pool];
-	unsigned level = level_of(job);
-	uint32_t after = p->levels[level].head;
+	struct line *l = line_of(p, job);
 
-	/* Its place is near the front: only others that came back may be older. */
-	while (after != JOB_NONE && job_at(&b->jobs, after)->id < job->id)
-		after = job_at(&b->jobs, after)->next;
-	if (after == JOB_NONE) {
-		queue_push(b, index);
-		return;
-	}
-	link_before(b, &p->levels[level], index, after);
-	b->waiting |= 1u << job->pool;
-	p->nonempty[level / 64] |= 1ull << level % 64;
+	line_put_back(b, p, l, index);
+	came(b, p, l);
+}
+
+/* Out of the list of a client that does not read. */
+static void
+unhold(struct broker *b, struct job *job)
+{
+	struct client *c = b->clients[job->client];
+
+	if (job->prev != JOB_NONE)
+		job_at(&b->jobs, job->prev)->next = job->next;
+	else
+		c->held_head = job->next;
+	if (job->next != JOB_NONE)
+		job_at(&b->jobs, job->next)->prev = job->prev;
+	else
+		c->held_tail = job->prev;
+	job->prev = job->next = JOB_NONE;
+	job->flags &= (uint16_t)~JOB_HELD;
 }
 
 void
@@ -107,30 +105,30 @@ queue_remove(struct broker *b, uint32_t index)
 		return;
 	}
 	if (job->flags & JOB_HELD) {
-		struct client *c = b->clients[job->client];
-		unlink_from(b, &c->held_head, &c->held_tail, index);
-		job->flags &= (uint16_t)~JOB_HELD;
+		unhold(b, job);
 		return;
 	}
-	unsigned level = level_of(job);
-	struct level *l = &p->levels[level];
-	unlink_from(b, &l->head, &l->tail, index);
-	if (l->head == JOB_NONE)
-		p->nonempty[level / 64] &= ~(1ull << level % 64);
+	struct line *l = line_of(p, job);
+	line_remove(b, p, l, index);
+	if (l != &p->line && l->count == 0)
+		p->strategy->emptied(p, l);
 }
 
 static void
 hold(struct broker *b, struct client *c, uint32_t index)
 {
-	struct level list = { c->held_head, c->held_tail };
+	struct job *job = job_at(&b->jobs, index);
 
-	if (job_at(&b->jobs, index)->more != NULL)
+	if (job->more != NULL)
 		gate_unpass(b, index);
 	queue_remove(b, index);
-	link_tail(b, &list, index);
-	c->held_head = list.head;
-	c->held_tail = list.tail;
-	job_at(&b->jobs, index)->flags |= JOB_HELD;
+	job->prev = c->held_tail;
+	if (c->held_tail != JOB_NONE)
+		job_at(&b->jobs, c->held_tail)->next = index;
+	else
+		c->held_head = index;
+	c->held_tail = index;
+	job->flags |= JOB_HELD;
 }
 
 void
@@ -143,23 +141,162 @@ queue_release_held(struct broker *b, struct client *c)
 	}
 }
 
+static struct line *
+choose(struct broker *b, struct pool *p)
+{
+	if (p->strategy->choose != NULL)
+		return p->strategy->choose(b, p);
+	return p->line.count > 0 ? &p->line : NULL;
+}
+
 uint32_t
 queue_peek(struct broker *b, struct pool *p)
 {
-	for (unsigned word = 0; word < sizeof(p->nonempty) / sizeof(p->nonempty[0]);) {
-		if (p->nonempty[word] == 0) {
-			word++;
-			continue;
-		}
-		unsigned level = word * 64 + (unsigned)__builtin_ctzll(p->nonempty[word]);
-		uint32_t index = p->levels[level].head;
+	struct line *l;
+
+	while ((l = choose(b, p)) != NULL) {
+		uint32_t index = line_first(b, p, l);
 		struct job *job = job_at(&b->jobs, index);
 		/* Results of a client that does not read have nowhere to go: its jobs wait. */
-		if (!(job->flags & JOB_NO_CLIENT) && client_is_held(b->clients[job->client]))
-			hold(b, b->clients[job->client], index);
-		else
+		if ((job->flags & JOB_NO_CLIENT) || !client_is_held(b->clients[job->client]))
 			return index;
+		hold(b, b->clients[job->client], index);
 	}
 	b->waiting &= ~(1u << p->index);
 	return JOB_NONE;
+}
+
+/* ---- opening and changing ---- */
+
+int
+pool_queue_open(struct pool *p)
+{
+	p->strategy = p->config->strategy;
+	p->ageing_ns = p->config->ageing_ns;
+	if (p->strategy->open != NULL && (p->scheduling = p->strategy->open()) == NULL)
+		return -ENOMEM;
+	return 0;
+}
+
+void
+pool_queue_close(struct pool *p)
+{
+	if (p->scheduling != NULL)
+		p->strategy->close(p->scheduling);
+	heap_free(&p->line.returned);
+}
+
+static struct line *
+line_at(struct pool *p, unsigned n)
+{
+	if (p->strategy->line_at != NULL)
+		return p->strategy->line_at(p, n);
+	return n == 0 ? &p->line : NULL;
+}
+
+void
+pool_queue_ageing(struct broker *b, struct pool *p, uint64_t ageing_ns)
+{
+	struct line *l;
+
+	p->ageing_ns = ageing_ns;
+	for (unsigned n = 0; (l = line_at(p, n)) != NULL; n++)
+		line_rerank(b, p, l);
+}
+
+struct place {
+	uint64_t queued_ns;
+	uint32_t index;
+};
+
+struct places {
+	const struct jobs *jobs;
+	struct place *place;
+	uint32_t count;
+	bool sorted;
+};
+
+static void
+collect(void *context, uint32_t index)
+{
+	struct places *all = context;
+	struct place here = { job_at(all->jobs, index)->queued_ns, index };
+
+	if (all->count > 0 && all->place[all->count - 1].queued_ns > here.queued_ns)
+		all->sorted = false;
+	all->place[all->count++] = here;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+	return (x->queued_ns > y->queued_ns) - (x->queued_ns < y->queued_ns);
+}
+
+/* What its workers have: `fair` has to know from the start. */
+static void
+tell_handed(struct broker *b, struct pool *p)
+{
+	struct crew *w;
+
+	if (p->strategy->handed == NULL)
+		return;
+	TAILQ_FOREACH (w, &b->busy, busy_link) {
+		if (w->pool != p->index)
+			continue;
+		for (uint32_t t = 0; t < LINK_TICKETS; t++)
+			if (w->tickets[t] != JOB_NONE && w->tickets[t] != ORPHAN)
+				p->strategy->handed(p, job_at(&b->jobs, w->tickets[t]));
+	}
+}
+
+/* All that wait, in the order they came; the caller frees places->place.  0 or -ENOMEM. */
+static int
+collect_all(struct broker *b, struct pool *p, struct places *ret)
+{
+	struct line *l;
+	uint64_t count = 0;
+
+	*ret = (struct places){ .jobs = &b->jobs, .sorted = true };
+	for (unsigned n = 0; (l = line_at(p, n)) != NULL; n++)
+		count += l->count;
+	if (count > 0 && (ret->place = malloc(count * sizeof(*ret->place))) == NULL)
+		return -ENOMEM;
+	for (unsigned n = 0; (l = line_at(p, n)) != NULL; n++)
+		line_each(b, l, collect, ret);
+	if (!ret->sorted)
+		qsort(ret->place, ret->count, sizeof(*ret->place), compare);
+	return 0;
+}
+
+int
+pool_queue_switch(struct broker *b, struct pool *p, const struct strategy *s)
+{
+	struct places all;
+	void *scheduling = NULL;
+
+	if (s == p->strategy)
+		return 0;
+	if (s->open != NULL && (scheduling = s->open()) == NULL)
+		return -ENOMEM;
+	if (collect_all(b, p, &all) < 0) {
+		if (scheduling != NULL)
+			s->close(scheduling);
+		return -ENOMEM;
+	}
+	pool_queue_close(p);
+	p->line = (struct line){ 0 };
+	p->strategy = s;
+	p->scheduling = scheduling;
+	tell_handed(b, p);
+	for (uint32_t i = 0; i < all.count; i++) {
+		struct job *job = job_at(&b->jobs, all.place[i].index);
+		job->flags &= (uint16_t)~JOB_RETURNED;
+		struct line *l = line_of(p, job);
+		line_append(b, p, l, all.place[i].index);
+		came(b, p, l);
+	}
+	free(all.place);
+	return 0;
 }

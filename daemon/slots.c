@@ -95,7 +95,7 @@ tell_down(const struct slot *slot, int status)
 }
 
 static void
-tell_pool(const struct pool_slots *p)
+tell_pool_with(const struct pool_slots *p, uint32_t flags)
 {
 	struct pool_body body = {
 		.pool = (uint16_t)p->index,
@@ -104,8 +104,17 @@ tell_pool(const struct pool_slots *p)
 			 : p->draining ? POOL_DRAINING
 				       : POOL_RUNNING,
 		.workers = p->wanted,
+		.strategy = p->strategy,
+		.flags = flags,
+		.ageing_ns = p->config->ageing_ns,
 	};
 	tell_broker(p->supervisor, MSG_POOL, &body, sizeof(body), NULL, 0);
+}
+
+static void
+tell_pool(const struct pool_slots *p)
+{
+	tell_pool_with(p, 0);
 }
 
 /* ---- starting ---- */
@@ -485,6 +494,12 @@ slots_resume(struct pool_slots *p)
 	fill_pool(p);
 }
 
+void
+slots_reschedule(struct pool_slots *p)
+{
+	tell_pool_with(p, POOL_RESCHEDULE);
+}
+
 /* ---- all of them ---- */
 
 int
@@ -505,6 +520,7 @@ slots_new_pool(struct supervisor *s, unsigned index)
 		.config = &s->config->pools[index],
 		.index = index,
 		.wanted = s->config->pools[index].workers,
+		.strategy = strategy_index(s->config->pools[index].strategy),
 	};
 	s->pool_count = index + 1;
 }

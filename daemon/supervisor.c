@@ -65,6 +65,7 @@ on_pool_asked(struct supervisor *s, const struct pool_body *body)
 	struct pool_slots *p = &s->pools[body->pool];
 	p->paused = body->state == POOL_PAUSED;
 	p->draining = body->state == POOL_DRAINING;
+	p->strategy = body->strategy;
 	slots_resize(p, body->workers);
 	if (body->state == POOL_RUNNING)
 		slots_resume(p);

@@ -66,6 +66,7 @@ struct pool_slots {
 	bool failed;
 	bool recovering; /* it had failed, and no worker has been ready since */
 	bool paused, draining; /* the broker's word, kept for its successor */
+	uint32_t strategy; /* the same: a number (schedule.h) */
 	struct slot *slots[WORKERS_MAX];
 	unsigned slot_count;
 	uint64_t deaths_ns[DEATHS_KEPT]; /* the last ones without progress */
@@ -160,6 +161,7 @@ void slots_stop(struct supervisor *s);            /* close the control sockets *
 void slots_kill(struct supervisor *s, int signal);
 void slots_resize(struct pool_slots *p, unsigned workers);
 void slots_resume(struct pool_slots *p);
+void slots_reschedule(struct pool_slots *p); /* strategy or ageing were changed by a reload */
 void slots_order(struct supervisor *s, const struct worker_kill_body *order);
 bool slots_owns(const struct supervisor *s, pid_t pid);
 void slots_new_pool(struct supervisor *s, unsigned index);

@@ -208,11 +208,16 @@ struct worker_kill_body { /* broker asks; the supervisor is the only one who kil
 	uint32_t reserved;
 };
 
-struct pool_body { /* both ways: the pool as it is; the size asked for */
+struct pool_body { /* both ways: the pool as it is; as it shall be */
 	uint16_t pool;
 	uint16_t state; /* enum pool_state */
 	uint32_t workers;
+	uint32_t strategy;  /* its number (daemon/schedule.h) */
+	uint32_t flags;     /* POOL_* */
+	uint64_t ageing_ns; /* waiting that counts as one priority; 0: not at all */
 };
+#define POOL_RESCHEDULE 1u /* supervisor: strategy and ageing are an order (a reload), not what
+			    * the broker said last */
 
 struct assign_body { /* a spare becomes this worker; carries the link: memfd, bell */
 	uint16_t pool;

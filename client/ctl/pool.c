@@ -1,4 +1,4 @@
-/* pool.c - pyprepctl pools, and pyprepctl pool resize|pause|resume. */
+/* pool.c - pyprepctl pools, and pyprepctl pool resize|pause|resume|strategy. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -85,8 +85,10 @@ static const struct {
 	{ "resize", 2, "pool resize NAME N" },
 	{ "pause", 1, "pool pause NAME" },
 	{ "resume", 1, "pool resume NAME" },
+	{ "strategy", 2, "pool strategy NAME STRATEGY" },
 };
-#define VERBS (sizeof verbs / sizeof verbs[0])
+#define VERBS     (sizeof verbs / sizeof verbs[0])
+#define VERB_LIST "resize, pause, resume or strategy"
 
 static int
 got_change(void *context, const msgpack_object *map)
@@ -101,6 +103,8 @@ got_change(void *context, const msgpack_object *map)
 		return 0;
 	if (field_get(map, "workers"))
 		printf("pool %s: %" PRIu64 " workers\n", name, field_u64(map, "workers"));
+	else if (field_get(map, "strategy"))
+		printf("pool %s: strategy %.*s\n", name, FIELD_TEXT(map, "strategy"));
 	else
 		printf("pool %s: %.*s\n", name, FIELD_TEXT(map, "state"));
 	return 0;
@@ -115,8 +119,8 @@ unknown_verb(const char *text)
 	for (unsigned i = 0; i < VERBS; i++)
 		nearest_offer(&nearest, verbs[i].verb);
 	const char *best = nearest_best(&nearest);
-	return ctl_fail(EXIT_USAGE, "usage", "pool takes resize, pause or resume, not '%s'%s%s%s",
-			text, best ? "; did you mean '" : "", best ? best : "", best ? "'?" : "");
+	return ctl_fail(EXIT_USAGE, "usage", "pool takes " VERB_LIST ", not '%s'%s%s%s", text,
+			best ? "; did you mean '" : "", best ? best : "", best ? "'?" : "");
 }
 
 static int
@@ -127,38 +131,42 @@ pool_run(const struct words *words)
 	unsigned i = 0;
 
 	if (words->count == 0)
-		return ctl_fail(
-			EXIT_USAGE, "usage",
-			"pool takes resize, pause or resume; 'pyprepctl pools' lists pools");
+		return ctl_fail(EXIT_USAGE, "usage",
+				"pool takes " VERB_LIST "; 'pyprepctl pools' lists pools");
 	while (i < VERBS && strcmp(verbs[i].verb, words->word[0]) != 0)
 		i++;
 	if (i == VERBS)
 		return unknown_verb(words->word[0]);
 	if (words->count != verbs[i].words + 1)
 		return ctl_fail(EXIT_USAGE, "usage", "write: pyprepctl %s", verbs[i].usage);
-	bool sized = verbs[i].words == 2;
+	bool sized = strcmp(verbs[i].verb, "resize") == 0;
 	if (sized && number_int(words->word[2], 0, WORKERS_MAX, &workers) < 0)
 		return ctl_fail(EXIT_USAGE, "usage",
 				"the number of workers is a whole number from 0 to %d, not '%s'",
 				WORKERS_MAX, words->word[2]);
-	request_begin(&request, verbs[i].verb, sized ? 2 : 1);
+	request_begin(&request, verbs[i].verb, (unsigned)verbs[i].words);
 	request_text(&request, "pool", words->word[1]);
 	if (sized)
 		request_u64(&request, "workers", (uint64_t)workers);
+	else if (verbs[i].words == 2)
+		request_text(&request, "strategy", words->word[2]);
 	return request_once(&request, got_change, words->word[1]);
 }
 
 extern const struct command command_pool;
 const struct command command_pool = {
 	.name = "pool",
-	.args = "resize NAME N | pause NAME | resume NAME",
-	.summary = "change a pool's size, pause or resume it",
+	.args = "resize NAME N | pause NAME | resume NAME | strategy NAME STRATEGY",
+	.summary = "change a pool's size or strategy, pause or resume it",
 	.examples = "  pyprepctl pool resize cpu 4\n"
 		    "  pyprepctl pool pause io\n"
-		    "  pyprepctl pool resume io\n",
-	.more = "A paused pool finishes what runs and starts nothing new.  For operators.\n",
+		    "  pyprepctl pool resume io\n"
+		    "  pyprepctl pool strategy cpu fair\n",
+	.more = "A paused pool finishes what runs and starts nothing new.\n"
+		"Strategies: priority, fifo, fair (by user), sjf (shortest kind first).\n"
+		"For operators.\n",
 	.options = pool_options,
 	.complete = COMPLETE_WORDS,
-	.choices = "resize pause resume",
+	.choices = "resize pause resume strategy",
 	.run = pool_run,
 };

@@ -70,11 +70,12 @@ void
 pools_table_begin(struct table *table)
 {
 	static const struct column columns[] = {
-		{ "pool", COLUMN_TEXT, 0 },        { "executor", COLUMN_TEXT, 0 },
-		{ "link", COLUMN_TEXT, 0 },        { "state", COLUMN_TEXT, 0 },
-		{ "workers", COLUMN_NUMBER, 0 },   { "at once", COLUMN_NUMBER, 0 },
-		{ "queued", COLUMN_NUMBER, 0 },    { "running", COLUMN_NUMBER, 0 },
-		{ "succeeded", COLUMN_NUMBER, 0 }, { "failed", COLUMN_NUMBER, 0 },
+		{ "pool", COLUMN_TEXT, 0 },      { "executor", COLUMN_TEXT, 0 },
+		{ "link", COLUMN_TEXT, 0 },      { "strategy", COLUMN_TEXT, 0 },
+		{ "state", COLUMN_TEXT, 0 },     { "workers", COLUMN_NUMBER, 0 },
+		{ "at once", COLUMN_NUMBER, 0 }, { "queued", COLUMN_NUMBER, 0 },
+		{ "running", COLUMN_NUMBER, 0 }, { "succeeded", COLUMN_NUMBER, 0 },
+		{ "failed", COLUMN_NUMBER, 0 },
 	};
 	table_begin(table, columns, sizeof columns / sizeof columns[0], false);
 }
@@ -87,6 +88,7 @@ pools_table_add(struct table *table, const msgpack_object *pool)
 	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "name"));
 	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "executor"));
 	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "link"));
+	table_text(table, COLOUR_NONE, "%.*s", FIELD_TEXT(pool, "strategy"));
 	table_text(table, state_colour(pool), "%.*s", FIELD_TEXT(pool, "state"));
 	table_number(table, (int64_t)field_u64(pool, "size"));
 	table_number(table, (int64_t)field_u64(pool, "concurrency"));

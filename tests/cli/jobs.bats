@@ -312,6 +312,21 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 	says 2 'there is no pool "nix"' pool pause nix
 }
 
+@test "pool strategy: changed, shown, refused by name" {
+	json '.pools[0] | .strategy == "priority" and .ageing_ns == 60000000000' status --json
+	for strategy in fair sjf fifo priority; do
+		says 0 "pool cpu: strategy $strategy" pool strategy cpu $strategy
+		json ".pools[0].strategy == \"$strategy\"" status --json
+		run pyprepctl pools
+		[[ ${lines[1]} =~ ^cpu\ +process\ +ring\ +$strategy\ +running ]]
+	done
+	json '.pool == "io" and .strategy == "fair"' pool strategy io fair --json
+	[ -z "$(pyprepctl pool strategy io priority -q)" ]
+	says 2 'there is no strategy "priorty"; expected one of priority, fifo, fair, sjf; did you mean "priority"?' \
+		pool strategy cpu priorty
+	says 2 'there is no pool "nix"' pool strategy nix fair
+}
+
 @test "units and colour" {
 	run pyprepctl submit noop --count 2
 	[[ $output != *$'\033'* ]]

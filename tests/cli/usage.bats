@@ -114,11 +114,13 @@ teardown() {
 }
 
 @test "pool" {
-	says 2 "pool takes resize, pause or resume; 'pyprepctl pools' lists pools" pool
+	says 2 "pool takes resize, pause, resume or strategy; 'pyprepctl pools' lists pools" pool
 	says 2 "not 'rezise'; did you mean 'resize'?" pool rezise cpu 4
 	says 2 "write: pyprepctl pool resize NAME N" pool resize cpu
 	says 2 "write: pyprepctl pool pause NAME" pool pause
 	says 2 "write: pyprepctl pool resume NAME" pool resume a b
+	says 2 "write: pyprepctl pool strategy NAME STRATEGY" pool strategy cpu
+	says 2 "not 'strategie'; did you mean 'strategy'?" pool strategie cpu fair
 	for bad in x -1 1.5 4097; do
 		says 2 "the number of workers is a whole number from 0 to 4096, not '$bad'" \
 			pool resize cpu "$bad"

@@ -239,3 +239,90 @@ Test(users, run_commands_as_themselves_when_roots_daemon_drops_to_them)
 	expect_as(STRANGER, NOBODYS, 77, "", "run exec -- id -u");
 	expect_as(0, 0, 0, "uid 0", "run exec -- sh -c 'echo uid $(id -u)'");
 }
+
+/* A process of a user whose jobs wait in the paused pool, `queued` of them with those of others. It
+ * ends with 0 when all have succeeded. */
+static pid_t
+start_batch(uid_t uid, gid_t gid, unsigned count, uint64_t queued)
+{
+	int ready[2];
+	char byte;
+
+	cr_assert_eq(pipe(ready), 0);
+	pid_t pid = test_fork();
+	if (pid != 0) {
+		close(ready[1]);
+		cr_assert_eq(read(ready[0], &byte, 1), 1, "user %u's jobs do not wait", uid);
+		close(ready[0]);
+		return pid;
+	}
+	become(uid, gid, true);
+	struct pyprep *p = daemon_connect(&d);
+	struct test_status status;
+	struct tally t = { 0 };
+	for (unsigned i = 0; i < count; i++)
+		start(p, "sleep", "cpu", "ms=2", 0);
+	bool good =
+		wait_until(20000, daemon_status(&d, &status) == 0 && status.jobs_queued == queued);
+	(void)!write(ready[1], "", good ? 1 : 0);
+	_exit(finish_all(p, 60000, &t) && t.succeeded == count ? 0 : 1);
+}
+
+struct shares {
+	uint64_t many_ns, few_ns; /* run time of both, until the last of the few jobs ended */
+	uint64_t longest_ns;
+	unsigned many; /* jobs of the other user by then */
+};
+
+/* 300 jobs of one user wait, then 10 of another come: who ran before the 10 were done? */
+static void
+run_many_and_few(const char *strategy, struct shares *ret)
+{
+	char text[400], user[32];
+	unsigned long long run_ns;
+
+	snprintf(text, sizeof(text),
+		 "[daemon]\ngroup = games\nsocket_mode = 0660\n"
+		 "[pool \"cpu\"]\nexecutor = process\nworkers = 1\nstrategy = %s\n",
+		 strategy);
+	begin_as(OWNER, text);
+	expect_as(OWNER, OWNER, 0, "paused", "pool pause cpu");
+	pid_t many = start_batch(MEMBER, GAMES, 300, 300);
+	pid_t few = start_batch(OTHER, GAMES, 10, 310);
+	expect_as(OWNER, OWNER, 0, "running", "pool resume cpu");
+	cr_expect_eq(wait_exit(few, 60000), 0);
+	cr_expect_eq(wait_exit(many, 60000), 0);
+	/* In the order in which they ended. */
+	struct command_result ls = run_command("%s/pyprepctl ls --state finished --json | tac | "
+					       "jq -r '\"\\(.user) \\(.stages.run_ns)\"'",
+					       bin);
+	*ret = (struct shares){ 0 };
+	unsigned few_left = 10;
+	int used;
+	for (const char *at = ls.output;
+	     few_left > 0 && sscanf(at, "%31s %llu\n%n", user, &run_ns, &used) == 2; at += used) {
+		bool of_few = strcmp(user, "sys") == 0;
+		few_left -= of_few;
+		ret->many += !of_few;
+		*(of_few ? &ret->few_ns : &ret->many_ns) += run_ns;
+		if (run_ns > ret->longest_ns)
+			ret->longest_ns = run_ns;
+	}
+	cr_assert_eq(few_left, 0, "%s", ls.output);
+	command_free(&ls);
+	daemon_end(&d);
+}
+
+Test(users, get_the_same_share_of_a_fair_pool)
+{
+	struct shares s;
+
+	/* By turns, apart by what was under way: one runs, one was sent ahead. */
+	run_many_and_few("fair", &s);
+	cr_expect(s.many_ns <= s.few_ns + 4 * s.longest_ns, "%ju us and %ju us, longest %ju us",
+		  (uintmax_t)s.many_ns / 1000, (uintmax_t)s.few_ns / 1000,
+		  (uintmax_t)s.longest_ns / 1000);
+	/* The control arm: in order of coming the 300 are first. */
+	run_many_and_few("fifo", &s);
+	cr_expect_eq(s.many, 300);
+}
