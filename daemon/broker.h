@@ -143,7 +143,7 @@ struct pool {
 	const struct strategy *strategy;
 	void *scheduling; /* the strategy's own */
 	uint64_t ageing_ns;
-	struct line line; /* of a strategy without lines of its own */
+	struct pool_line line; /* of a strategy without lines of its own */
 };
 
 /* A `wait` request in progress. */

@@ -37,14 +37,14 @@ strategy_index(const struct strategy *s)
 
 /* ---- in and out ---- */
 
-static struct line *
+static struct pool_line *
 line_of(struct pool *p, const struct job *job)
 {
 	return p->strategy->line_of != NULL ? p->strategy->line_of(p, job) : &p->line;
 }
 
 static void
-came(struct broker *b, struct pool *p, struct line *l)
+came(struct broker *b, struct pool *p, struct pool_line *l)
 {
 	b->waiting |= 1u << p->index;
 	if (l != &p->line && l->count == 1)
@@ -60,7 +60,7 @@ queue_push(struct broker *b, uint32_t index)
 	/* No two at the same time: the time is the order, too. */
 	b->queued_ns = b->now_ns > b->queued_ns ? b->now_ns : b->queued_ns + 1;
 	job->queued_ns = b->queued_ns;
-	struct line *l = line_of(p, job);
+	struct pool_line *l = line_of(p, job);
 	line_append(b, p, l, index);
 	came(b, p, l);
 }
@@ -70,7 +70,7 @@ queue_put_back(struct broker *b, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	struct pool *p = &b->pools[job->pool];
-	struct line *l = line_of(p, job);
+	struct pool_line *l = line_of(p, job);
 
 	line_put_back(b, p, l, index);
 	came(b, p, l);
@@ -108,7 +108,7 @@ queue_remove(struct broker *b, uint32_t index)
 		unhold(b, job);
 		return;
 	}
-	struct line *l = line_of(p, job);
+	struct pool_line *l = line_of(p, job);
 	line_remove(b, p, l, index);
 	if (l != &p->line && l->count == 0)
 		p->strategy->emptied(p, l);
@@ -141,7 +141,7 @@ queue_release_held(struct broker *b, struct client *c)
 	}
 }
 
-static struct line *
+static struct pool_line *
 choose(struct broker *b, struct pool *p)
 {
 	if (p->strategy->choose != NULL)
@@ -152,7 +152,7 @@ choose(struct broker *b, struct pool *p)
 uint32_t
 queue_peek(struct broker *b, struct pool *p)
 {
-	struct line *l;
+	struct pool_line *l;
 
 	while ((l = choose(b, p)) != NULL) {
 		uint32_t index = line_first(b, p, l);
@@ -186,7 +186,7 @@ pool_queue_close(struct pool *p)
 	heap_free(&p->line.returned);
 }
 
-static struct line *
+static struct pool_line *
 line_at(struct pool *p, unsigned n)
 {
 	if (p->strategy->line_at != NULL)
@@ -197,7 +197,7 @@ line_at(struct pool *p, unsigned n)
 void
 pool_queue_ageing(struct broker *b, struct pool *p, uint64_t ageing_ns)
 {
-	struct line *l;
+	struct pool_line *l;
 
 	p->ageing_ns = ageing_ns;
 	for (unsigned n = 0; (l = line_at(p, n)) != NULL; n++)
@@ -255,7 +255,7 @@ tell_handed(struct broker *b, struct pool *p)
 static int
 collect_all(struct broker *b, struct pool *p, struct places *ret)
 {
-	struct line *l;
+	struct pool_line *l;
 	uint64_t count = 0;
 
 	*ret = (struct places){ .jobs = &b->jobs, .sorted = true };
@@ -286,14 +286,14 @@ pool_queue_switch(struct broker *b, struct pool *p, const struct strategy *s)
 		return -ENOMEM;
 	}
 	pool_queue_close(p);
-	p->line = (struct line){ 0 };
+	p->line = (struct pool_line){ 0 };
 	p->strategy = s;
 	p->scheduling = scheduling;
 	tell_handed(b, p);
 	for (uint32_t i = 0; i < all.count; i++) {
 		struct job *job = job_at(&b->jobs, all.place[i].index);
 		job->flags &= (uint16_t)~JOB_RETURNED;
-		struct line *l = line_of(p, job);
+		struct pool_line *l = line_of(p, job);
 		line_append(b, p, l, all.place[i].index);
 		came(b, p, l);
 	}

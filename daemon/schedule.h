@@ -48,7 +48,7 @@ struct level {
 };
 
 /* All zero is an empty line. */
-struct line {
+struct pool_line {
 	uint32_t count;              /* jobs */
 	struct heap filled;          /* levels that are not empty, by whose head's turn it is */
 	uint32_t filled_at[LEVELS];  /* its memory */
@@ -64,14 +64,14 @@ struct strategy {
 	void *(*open)(void); /* NULL: no memory */
 	void (*close)(void *scheduling);
 	/* The job's line, the same as long as it waits there. */
-	struct line *(*line_of)(struct pool *p, const struct job *job);
+	struct pool_line *(*line_of)(struct pool *p, const struct job *job);
 	/* Whose turn it is: a line that is not empty, or NULL. */
-	struct line *(*choose)(const struct broker *b, struct pool *p);
+	struct pool_line *(*choose)(const struct broker *b, struct pool *p);
 	/* A line got its first job; lost its last.  Never p->line. */
-	void (*filled)(struct pool *p, struct line *l);
-	void (*emptied)(struct pool *p, struct line *l);
+	void (*filled)(struct pool *p, struct pool_line *l);
+	void (*emptied)(struct pool *p, struct pool_line *l);
 	/* The n-th line that may hold jobs; NULL: there is none.  For looking through all. */
-	struct line *(*line_at)(struct pool *p, unsigned n);
+	struct pool_line *(*line_at)(struct pool *p, unsigned n);
 	/* A job, or a range of an array job, went to a worker; its run took so long (not said of
 	 * one that was taken back or lost); it is no longer there.  NULL: no matter. */
 	void (*handed)(struct pool *p, const struct job *job);
@@ -95,18 +95,18 @@ void pool_queue_ageing(struct broker *b, struct pool *p, uint64_t ageing_ns);
 /* A place at the end, in its own place, out; the caller counts p->queued. */
 void queue_push(struct broker *b, uint32_t index);
 void queue_put_back(struct broker *b, uint32_t index);
-void queue_remove(struct broker *b, uint32_t index); /* also of one that is parked (gate.h) */
+void queue_remove(struct broker *b, uint32_t index);   /* also of one that is parked (gate.h) */
 uint32_t queue_peek(struct broker *b, struct pool *p); /* moves jobs of held clients aside */
 void queue_release_held(struct broker *b, struct client *c);
 
 /* schedule_line.c: one line. */
-void line_append(struct broker *b, struct pool *p, struct line *l, uint32_t index);
-void line_put_back(struct broker *b, struct pool *p, struct line *l, uint32_t index);
-void line_remove(struct broker *b, struct pool *p, struct line *l, uint32_t index);
-uint32_t line_first(const struct broker *b, const struct pool *p, const struct line *l);
-void line_rerank(struct broker *b, struct pool *p, struct line *l); /* ageing has changed */
+void line_append(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index);
+void line_put_back(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index);
+void line_remove(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index);
+uint32_t line_first(const struct broker *b, const struct pool *p, const struct pool_line *l);
+void line_rerank(struct broker *b, struct pool *p, struct pool_line *l); /* ageing has changed */
 /* Each job, in no order worth mentioning. */
-void line_each(const struct broker *b, const struct line *l,
+void line_each(const struct broker *b, const struct pool_line *l,
 	       void (*each)(void *context, uint32_t index), void *context);
 
 /* The smaller goes first; compared in this order. */

@@ -18,8 +18,8 @@
 #define REST        0u        /* in users: those for whom there was no memory, together */
 
 struct user {
-	struct line line;  /* first: who has the line has the user */
-	struct user *next; /* in its bucket */
+	struct pool_line line; /* first: who has the line has the user */
+	struct user *next;     /* in its bucket */
 	uint32_t uid;
 	uint32_t number;    /* in users */
 	uint32_t under_way; /* jobs and ranges with workers */
@@ -188,13 +188,13 @@ user_moves(struct fair *f, struct user *u)
 
 /* ---- the strategy ---- */
 
-static struct line *
+static struct pool_line *
 fair_line_of(struct pool *p, const struct job *job)
 {
 	return &user_get(p->scheduling, job->uid)->line;
 }
 
-static struct line *
+static struct pool_line *
 fair_line_at(struct pool *p, unsigned n)
 {
 	struct fair *f = p->scheduling;
@@ -202,7 +202,7 @@ fair_line_at(struct pool *p, unsigned n)
 }
 
 static void
-fair_filled(struct pool *p, struct line *l)
+fair_filled(struct pool *p, struct pool_line *l)
 {
 	struct fair *f = p->scheduling;
 	struct user *u = (struct user *)l;
@@ -213,7 +213,7 @@ fair_filled(struct pool *p, struct line *l)
 }
 
 static void
-fair_emptied(struct pool *p, struct line *l)
+fair_emptied(struct pool *p, struct pool_line *l)
 {
 	struct fair *f = p->scheduling;
 	struct user *u = (struct user *)l;
@@ -221,7 +221,7 @@ fair_emptied(struct pool *p, struct line *l)
 	heap_remove(&f->waiting, &by_turn, f, u->number);
 }
 
-static struct line *
+static struct pool_line *
 fair_choose(const struct broker *b, struct pool *p)
 {
 	struct fair *f = p->scheduling;

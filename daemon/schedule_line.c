@@ -33,7 +33,7 @@ job_turn(const struct pool *p, const struct job *job)
 struct order {
 	const struct jobs *jobs;
 	const struct pool *pool;
-	struct line *line;
+	struct pool_line *line;
 };
 
 static bool
@@ -73,7 +73,7 @@ static const struct heap_ops levels_by_turn = { level_before, level_place };
 /* ---- levels ---- */
 
 static void
-level_fill(struct pool *p, struct line *l, unsigned number)
+level_fill(struct pool *p, struct pool_line *l, unsigned number)
 {
 	struct order order = { .pool = p, .line = l };
 
@@ -84,7 +84,7 @@ level_fill(struct pool *p, struct line *l, unsigned number)
 
 /* It has another head. */
 static void
-level_moved(struct pool *p, struct line *l, unsigned number)
+level_moved(struct pool *p, struct pool_line *l, unsigned number)
 {
 	struct order order = { .pool = p, .line = l };
 
@@ -93,7 +93,7 @@ level_moved(struct pool *p, struct line *l, unsigned number)
 }
 
 static void
-level_empty(struct pool *p, struct line *l, unsigned number)
+level_empty(struct pool *p, struct pool_line *l, unsigned number)
 {
 	struct order order = { .pool = p, .line = l };
 
@@ -101,7 +101,7 @@ level_empty(struct pool *p, struct line *l, unsigned number)
 }
 
 void
-line_append(struct broker *b, struct pool *p, struct line *l, uint32_t index)
+line_append(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	unsigned number = level_of(p, job);
@@ -123,7 +123,7 @@ line_append(struct broker *b, struct pool *p, struct line *l, uint32_t index)
 
 /* Without memory for the heap: its place in the list, looked for. */
 static void
-insert(struct broker *b, struct pool *p, struct line *l, uint32_t index)
+insert(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	unsigned number = level_of(p, job);
@@ -152,7 +152,7 @@ insert(struct broker *b, struct pool *p, struct line *l, uint32_t index)
 }
 
 static void
-remove_from_list(struct broker *b, struct pool *p, struct line *l, uint32_t index)
+remove_from_list(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	unsigned number = level_of(p, job);
@@ -178,7 +178,7 @@ remove_from_list(struct broker *b, struct pool *p, struct line *l, uint32_t inde
 /* ---- the line ---- */
 
 void
-line_put_back(struct broker *b, struct pool *p, struct line *l, uint32_t index)
+line_put_back(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
 {
 	struct order order = { .jobs = &b->jobs, .pool = p };
 
@@ -192,7 +192,7 @@ line_put_back(struct broker *b, struct pool *p, struct line *l, uint32_t index)
 }
 
 void
-line_remove(struct broker *b, struct pool *p, struct line *l, uint32_t index)
+line_remove(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
 {
 	struct job *job = job_at(&b->jobs, index);
 	struct order order = { .jobs = &b->jobs, .pool = p };
@@ -208,7 +208,7 @@ line_remove(struct broker *b, struct pool *p, struct line *l, uint32_t index)
 }
 
 uint32_t
-line_first(const struct broker *b, const struct pool *p, const struct line *l)
+line_first(const struct broker *b, const struct pool *p, const struct pool_line *l)
 {
 	uint32_t level = heap_first(&l->filled), back = heap_first(&l->returned);
 
@@ -231,7 +231,7 @@ rebuild(struct heap *h, const struct heap_ops *ops, const struct order *order)
 }
 
 void
-line_rerank(struct broker *b, struct pool *p, struct line *l)
+line_rerank(struct broker *b, struct pool *p, struct pool_line *l)
 {
 	struct order order = { &b->jobs, p, l };
 
@@ -240,8 +240,8 @@ line_rerank(struct broker *b, struct pool *p, struct line *l)
 }
 
 void
-line_each(const struct broker *b, const struct line *l, void (*each)(void *context, uint32_t index),
-	  void *context)
+line_each(const struct broker *b, const struct pool_line *l,
+	  void (*each)(void *context, uint32_t index), void *context)
 {
 	for (uint32_t n = 0; n < l->filled.count; n++)
 		for (uint32_t i = l->levels[l->filled.at[n]].head; i != JOB_NONE;

@@ -22,7 +22,7 @@
 
 struct sjf {
 	uint64_t filled[2]; /* bit per line */
-	struct line lines[LINES];
+	struct pool_line lines[LINES];
 };
 
 static void *
@@ -41,14 +41,14 @@ sjf_close(void *scheduling)
 	free(s);
 }
 
-static struct line *
+static struct pool_line *
 sjf_line_of(struct pool *p, const struct job *job)
 {
 	struct sjf *s = p->scheduling;
 	return &s->lines[job->array != NULL ? ARRAYS : job->kind];
 }
 
-static struct line *
+static struct pool_line *
 sjf_line_at(struct pool *p, unsigned n)
 {
 	struct sjf *s = p->scheduling;
@@ -56,7 +56,7 @@ sjf_line_at(struct pool *p, unsigned n)
 }
 
 static void
-sjf_filled(struct pool *p, struct line *l)
+sjf_filled(struct pool *p, struct pool_line *l)
 {
 	struct sjf *s = p->scheduling;
 	unsigned n = (unsigned)(l - s->lines);
@@ -64,7 +64,7 @@ sjf_filled(struct pool *p, struct line *l)
 }
 
 static void
-sjf_emptied(struct pool *p, struct line *l)
+sjf_emptied(struct pool *p, struct pool_line *l)
 {
 	struct sjf *s = p->scheduling;
 	unsigned n = (unsigned)(l - s->lines);
@@ -73,7 +73,7 @@ sjf_emptied(struct pool *p, struct line *l)
 
 /* The sooner, the smaller. */
 static struct turn
-turn_of(const struct broker *b, const struct pool *p, const struct line *l, unsigned n)
+turn_of(const struct broker *b, const struct pool *p, const struct pool_line *l, unsigned n)
 {
 	uint64_t run_ns = n == ARRAYS ? RANGE_NS : p->estimate_ns[n];
 	uint64_t queued_ns = job_at(&b->jobs, line_first(b, p, l))->queued_ns;
@@ -83,12 +83,12 @@ turn_of(const struct broker *b, const struct pool *p, const struct line *l, unsi
 	return (struct turn){ queued_ns + PATIENCE * run_ns, run_ns };
 }
 
-static struct line *
+static struct pool_line *
 sjf_choose(const struct broker *b, struct pool *p)
 {
 	struct sjf *s = p->scheduling;
 	struct turn best = { 0 };
-	struct line *l = NULL;
+	struct pool_line *l = NULL;
 
 	for (unsigned word = 0; word < 2; word++) {
 		for (uint64_t left = s->filled[word]; left != 0; left &= left - 1) {
