@@ -47,7 +47,8 @@ setup(void)
 		b.pools[i].config = &config.pools[i];
 		b.pools[i].index = i;
 		b.pools[i].wanted = i + 1;
-		pool_queues_init(&b.pools[i]);
+		config.pools[i].strategy = &strategy_priority;
+		cr_assert_eq(pool_queue_open(&b.pools[i]), 0);
 		crew[i].link.shared = calloc(1, sizeof(*crew[i].link.shared));
 		b.pools[i].crew[0] = &crew[i];
 		b.pools[i].crew_count = 1;
@@ -66,6 +67,8 @@ static void
 teardown(void)
 {
 	gate_close(&b);
+	for (unsigned i = 0; i < POOLS; i++)
+		pool_queue_close(&b.pools[i]);
 	jobs_done(&b.jobs);
 	event_base_free(b.base);
 	for (unsigned i = 0; i < POOLS; i++)
