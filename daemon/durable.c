@@ -75,6 +75,7 @@ durable_close(struct broker *b)
 	}
 	event_free(d->look);
 	event_free(d->save);
+	free(d->taken);
 	free(d);
 	b->durable = NULL;
 }

@@ -181,6 +181,9 @@ loaded(struct broker *b)
 	struct durable *d = b->durable;
 
 	d->loaded = true;
+	free(d->taken);
+	d->taken = NULL;
+	d->taken_count = d->taken_room = 0;
 	b->room_made = true; /* submits with a key wait for it */
 	shared_context_drop(d->last_context);
 	d->last_context = NULL;
@@ -190,6 +193,48 @@ loaded(struct broker *b)
 		 (unsigned long long)d->recovered,
 		 (unsigned long long)((clock_now() - d->load_from_ns) / NS_PER_MS),
 		 d->stranded > 0 ? "; others cannot run here, see above" : "");
+}
+
+/* A job that was loaded by itself may have ended since the background's row was read: it must not
+ * come again, and run again. */
+static void
+note_taken(struct broker *b, uint64_t id)
+{
+	struct durable *d = b->durable;
+
+	if (d->loaded)
+		return;
+	if (d->taken_count == d->taken_room) {
+		size_t room = d->taken_room * 2 + 256;
+		uint64_t *larger = realloc(d->taken, room * sizeof(*larger));
+		if (larger == NULL) {
+			log_error(
+				"out of memory while jobs are loaded; the supervisor tries again");
+			b->end = true;
+			return;
+		}
+		d->taken = larger;
+		d->taken_room = room;
+	}
+	size_t place = d->taken_count++; /* in order; most come so */
+	for (; place > 0 && d->taken[place - 1] > id; place--)
+		d->taken[place] = d->taken[place - 1];
+	d->taken[place] = id;
+}
+
+static bool
+is_taken(const struct durable *d, uint64_t id)
+{
+	size_t low = 0, high = d->taken_count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (d->taken[middle] < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return id >= d->first_new_id || (low < d->taken_count && d->taken[low] == id);
 }
 
 /* True when it is done with: in the table, or not for us. */
@@ -216,7 +261,8 @@ on_rows(struct broker *b, struct question *q)
 
 	while ((k = STAILQ_FIRST(&l->rows)) != NULL) {
 		STAILQ_REMOVE_HEAD(&l->rows, link);
-		if (b != NULL && !full && take_row(b, &k->row))
+		if (b != NULL && !full &&
+		    (is_taken(b->durable, k->row.job.id) || take_row(b, &k->row)))
 			after_id = k->row.job.id;
 		else
 			full = true;
@@ -277,12 +323,13 @@ on_one(struct broker *b, struct question *q)
 	struct kept_row *k = STAILQ_FIRST(&l->rows);
 
 	if (b != NULL && l->result < 0)
-		log_error("job %llu is queued again, and cannot be read: %s; it starts when the "
-			  "daemon is "
-			  "started again",
+		log_error("job %llu is queued again, and cannot be read: %s; it starts when "
+			  "the daemon is started again",
 			  (unsigned long long)l->after_id + 1, strerror(-l->result));
-	else if (b != NULL && k != NULL && k->row.job.id == l->after_id + 1)
+	else if (b != NULL && k != NULL && k->row.job.id == l->after_id + 1) {
+		note_taken(b, k->row.job.id);
 		(void)take_row(b, &k->row);
+	}
 	rows_free(&l->rows);
 	free(l);
 }
@@ -320,6 +367,7 @@ take_claimed(void *context, const struct store_row *row)
 	struct broker *b = context;
 	uint32_t index = add_row(b, row);
 
+	note_taken(b, row->job.id);
 	if (index == JOB_NONE)
 		return 0;
 	gate_park(b, index, WAIT_STORE);
@@ -330,6 +378,7 @@ int
 durable_load_begin(struct broker *b)
 {
 	b->durable->load_from_ns = clock_now();
+	b->durable->first_new_id = atomic_load(&b->board->next_id);
 	int r = writer_load_claimed(b->durable->writer, take_claimed, b);
 	if (r < 0)
 		return r;

@@ -23,6 +23,11 @@ struct durable {
 	bool load_waits; /* for room in the table, to go on after load_after_id */
 	uint64_t load_after_id;
 	uint64_t load_from_ns;               /* when it began */
+	/* What the background must not take again, though a row that was read a moment ago calls it
+	 * open: jobs from this id on came to this broker, and `taken` were loaded by themselves. */
+	uint64_t first_new_id;
+	uint64_t *taken;
+	size_t taken_count, taken_room;
 	uint64_t recovered, stranded;        /* jobs; of kinds or pools that are not there */
 	struct shared_context *last_context; /* of the last row: the next one often has the same */
 };

@@ -247,8 +247,8 @@ take_jobs(void *context, const void *map, size_t length)
 	return 0;
 }
 
-bool
-job_is(struct pyprep *p, uint64_t id, const char *state)
+static struct job_look
+look_at_id(struct pyprep *p, uint64_t id)
 {
 	struct job_look look = { 0 };
 	msgpack_sbuffer map;
@@ -263,7 +263,19 @@ job_is(struct pyprep *p, uint64_t id, const char *state)
 	msgpack_pack_uint64(&pk, id);
 	int r = pyprep_request(p, map.data, map.size, 10000, take_jobs, &look, NULL);
 	msgpack_sbuffer_destroy(&map);
-	return r == 0 && strcmp(look.state, state) == 0;
+	return r == 0 ? look : (struct job_look){ 0 };
+}
+
+bool
+job_is(struct pyprep *p, uint64_t id, const char *state)
+{
+	return strcmp(look_at_id(p, id).state, state) == 0;
+}
+
+unsigned
+job_attempt(struct pyprep *p, uint64_t id)
+{
+	return look_at_id(p, id).receipt.attempt;
 }
 
 static struct job_look

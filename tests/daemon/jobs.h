@@ -44,6 +44,7 @@ extern char ask_answer[65536];
 
 /* Is the state of job `id` this one? */
 bool job_is(struct pyprep *p, uint64_t id, const char *state);
+unsigned job_attempt(struct pyprep *p, uint64_t id); /* its last; 0: there is no such job */
 
 /* CPU time of a process so far, user and system, in ms; 0 when it is gone. */
 uint64_t cpu_ms(pid_t pid);
