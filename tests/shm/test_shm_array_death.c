@@ -131,7 +131,7 @@ Test(array_death, in_creation_leaves_nothing_that_is_not_collected)
 
 	while (n < STOPS_MAX && killed_at(n, create_weak)) {
 		left += names_left() > 0;
-		cr_assert_eq(array_collect(&done), 0);
+		cr_assert_eq(array_collect_one(name, &done), 0);
 		cr_assert_eq(names_left(), 0, "killed at stop %d", n);
 		n++;
 	}
