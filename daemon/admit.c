@@ -307,20 +307,32 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s, const s
 	return ERR_QUEUE_FULL;
 }
 
+static enum job_error
+no_retries(char *why, size_t size)
+{
+	snprintf(why, size,
+		 "an array job is not tried again: submit its items as jobs of their own, or leave "
+		 "the retries out");
+	return ERR_BAD_REQUEST;
+}
+
 /* ERR_NONE: *ret is read, NULL when there is none. */
 static enum job_error
-read_policy(const struct broker *b, const struct submit_body *s, const struct tail *tail,
+read_policy(struct broker *b, const struct submit_body *s, const struct tail *tail,
 	    struct policy **ret, char *why, size_t size)
 {
 	*ret = NULL;
 	if (tail->policy.length == 0)
 		return ERR_NONE;
-	enum job_error error = policy_read(tail->policy.at, (uint32_t)tail->policy.length,
-					   b->now_ns + b->wall_offset_ns, ret, why, size);
-	if (error == ERR_NONE)
-		error = admit_limits(b, &b->pools[s->pool], kinds[s->kind], *ret, why, size);
-	else
+	enum job_error error =
+		policy_read(tail->policy.at, (uint32_t)tail->policy.length,
+			    broker_now(b, s->submitted_ns) + b->wall_offset_ns, ret, why, size);
+	if (error != ERR_NONE)
 		*ret = NULL;
+	else if ((*ret)->retries > 0 && s->item_low != s->item_high)
+		error = no_retries(why, size);
+	else
+		error = admit_limits(b, &b->pools[s->pool], kinds[s->kind], *ret, why, size);
 	if (error != ERR_NONE || policy_is_plain(*ret)) {
 		policy_free(*ret);
 		*ret = NULL;

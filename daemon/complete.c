@@ -11,6 +11,8 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
+#include "daemon/retry.h"
+#include "ipc/cleanup.h"
 #include "ipc/clock.h"
 
 /* Every change of a job's state passes job_enter() or here: whoever wants to hear of them
@@ -196,6 +198,12 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	receipt.flags = flags | (job->flags & JOB_DETACHED ? RECEIPT_DETACHED : 0);
 	receipt.returned_ns = broker_now(b, outcome->ended_ns);
 	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
+	if (retry_instead(b, index, &receipt, result, message))
+		return;
+	scoped_free char *told = retry_message(job, message, outcome->message_length,
+					       &receipt.outcome.message_length);
+	if (told != NULL)
+		message = told;
 	if (job->more != NULL)
 		gate_leave(b, index, outcome->started_ns);
 	if ((job->flags & JOB_DETACHED) && drain_lost(job, outcome)) {

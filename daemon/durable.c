@@ -272,6 +272,13 @@ append_text(struct order *o, size_t *at, const char *text)
 	return append(o, at, text, strlen(text) + 1).at;
 }
 
+static uint32_t
+row_flags(const struct job *job)
+{
+	return job->more->flags | (job->flags & JOB_DROP ? STORE_JOB_DROP : 0) |
+	       (uint32_t)job->more->forgiven << STORE_JOB_FORGIVEN_SHIFT;
+}
+
 /* What of a job is in the store's row, but for params and policy. */
 static void
 describe(struct broker *b, const struct job *job, struct store_job *ret)
@@ -285,7 +292,7 @@ describe(struct broker *b, const struct job *job, struct store_job *ret)
 	ret->uid = job->uid;
 	ret->gid = job->gid;
 	ret->priority = job->priority;
-	ret->flags = more->flags | (job->flags & JOB_DROP ? STORE_JOB_DROP : 0);
+	ret->flags = row_flags(job);
 	ret->attempt = (uint16_t)(job->attempt - 1);
 	ret->crashes = more->crashes;
 }
@@ -509,7 +516,7 @@ durable_retry(struct broker *b, uint32_t index, const struct receipt *receipt, c
 	o->change.end.next.not_before_ns =
 		job->more->wake_ns != 0 ? job->more->wake_ns + b->wall_offset_ns : 0;
 	o->change.end.next.crashes = job->more->crashes;
-	o->change.end.next.flags = job->more->flags | (job->flags & JOB_DROP ? STORE_JOB_DROP : 0);
+	o->change.end.next.flags = row_flags(job);
 	o->answered = on_retried;
 	put(b, o);
 }

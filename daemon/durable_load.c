@@ -16,6 +16,7 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/policy.h"
+#include "daemon/retry.h"
 #include "daemon/rows.h"
 #include "ipc/clock.h"
 
@@ -80,6 +81,7 @@ more_of(struct broker *b, const struct store_row *row, char *why, size_t size)
 	more->context = context_of(b, &row->job.context);
 	more->crashes = row->job.crashes;
 	more->flags = row->job.flags & (STORE_JOB_HELD | STORE_JOB_SUSPECT);
+	more->forgiven = (uint16_t)(row->job.flags >> STORE_JOB_FORGIVEN_SHIFT);
 	more->fence = row->fence;
 	if (row->job.not_before_ns > clock_wall())
 		more->wake_ns = monotonic(b, row->job.not_before_ns);
@@ -455,6 +457,8 @@ durable_lost(struct broker *b, uint32_t index)
 	};
 	receipt.returned_ns = b->now_ns;
 	receipt.ended_wall_ns = b->now_ns + b->wall_offset_ns;
+	job->more->forgiven++;
+	retry_remember(job, &receipt);
 	durable_retry(b, index, &receipt, NULL, message, NULL);
 	job->attempt++;
 	durable_go_on(b, index);

@@ -66,6 +66,7 @@ job_more_free(struct job_more *more)
 	policy_free(more->policy);
 	free(more->gate);
 	shared_context_drop(more->context);
+	free(more->past);
 	free(more);
 }
 

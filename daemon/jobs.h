@@ -39,16 +39,19 @@ void array_free(struct array_job *array); /* NULL is fine */
 struct policy;
 struct gate_job;
 struct shared_context;
+struct past; /* retry.c */
 struct job_more {
 	struct policy *policy;          /* policy.h; NULL: a plain one */
 	struct gate_job *gate;          /* the gate's: parents, limits, key; NULL: none */
 	struct shared_context *context; /* of a detached command (context.h); a reference */
+	struct past *past;              /* its earlier attempts; NULL: none */
 	uint64_t fence;                 /* of its claim, while a detached job runs */
 	uint64_t waits_since_ns;
 	uint64_t wake_ns;   /* WAIT_TIME, WAIT_BACKOFF; CLOCK_MONOTONIC */
 	uint64_t output[2]; /* bytes of stdout and stderr given to the store, of this attempt */
 	uint32_t place;     /* the gate's: where in its heap or list */
 	uint16_t crashes;   /* workers it killed */
+	uint16_t forgiven;  /* attempts that another job ended: they use up no retry */
 	uint8_t waits;      /* enum wait (gate.h) */
 	uint8_t flags;      /* STORE_JOB_HELD, STORE_JOB_SUSPECT */
 };

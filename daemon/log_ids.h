@@ -19,6 +19,7 @@
 	X(LOG_RELOAD_REFUSED,  "reload_refused",  "a33dd44e5392495bb29b909cf248fb6c")         \
 	X(LOG_JOB_FAILED,      "job_failed",      "3011f821932a4f5e82b8120f93797149")         \
 	X(LOG_JOB_TIMED_OUT,   "job_timed_out",   "df5563c29d4543b9805a8143d4c6eca8")         \
+	X(LOG_JOB_RETRIED,     "job_retried",     "b23bfde35ac24daca1c4b529ee5fc580")         \
 	X(LOG_JOB_DEAD,        "job_dead",        "863b2ecdf2a1411bb03e46809d9be99f")         \
 	X(LOG_WORKER_DIED,     "worker_died",     "2bb675438bd04ea6a3b0616291c9021e")         \
 	X(LOG_WORKER_KILLED,   "worker_killed",   "8702ccb78b384909baadfc2eb45fbac2")         \

@@ -5,6 +5,7 @@
 
 #include "daemon/gate.h"
 #include "daemon/policy.h"
+#include "daemon/retry.h"
 #include "daemon/rows.h"
 #include "ipc/clock.h"
 
@@ -50,12 +51,13 @@ reply_job(struct broker *b, struct reply *a, const struct job *job)
 	const struct pool_config *pool = b->pools[job->pool].config;
 	const struct policy *policy = job->more != NULL ? job->more->policy : NULL;
 	struct receipt receipt;
-	char args[200];
+	char args[200], past[PAST_TEXT_MAX];
 
 	receipt_of(b, job, &receipt);
+	receipt.outcome.message_length = (uint32_t)retry_past_text(job, past, sizeof(past));
 	args_print(kinds[job->kind], job_args(job), args, sizeof(args));
 	msgpack_pack_map(&a->pack, 11);
-	reply_receipt(a, &receipt, NULL, NULL);
+	reply_receipt(a, &receipt, NULL, past);
 	reply_text(a, "kind", kinds[job->kind]->name);
 	reply_text(a, "pool", pool->name);
 	reply_text(a, "executor", pool->executor->name);

@@ -62,6 +62,9 @@ struct store_job {
 #define STORE_JOB_HELD    1u /* until `release` */
 #define STORE_JOB_DROP    2u /* a command runs as its uid */
 #define STORE_JOB_SUSPECT 4u /* runs alone next, on a fresh worker */
+/* Above the flags: attempts that use up no retry: the daemon's death or another job's deed ended
+ * them, or they were before CHANGE_REOPEN. */
+#define STORE_JOB_FORGIVEN_SHIFT 16
 
 /* An ended attempt, or an ended job. */
 struct store_end {

@@ -402,7 +402,9 @@ apply_reopen(struct memory *m, struct store_change *c)
 		free(r->last);
 		r->last = r->attempt_count > 0 ? r->attempts[r->attempt_count - 1] : NULL;
 	}
-	r->job.flags &= STORE_JOB_DROP;
+	/* Its attempts go on counting, and its retries begin anew. */
+	r->job.flags = (r->job.flags & STORE_JOB_DROP) | (uint32_t)r->job.attempt
+								 << STORE_JOB_FORGIVEN_SHIFT;
 	r->job.crashes = 0;
 	r->job.not_before_ns = 0;
 	r->ended = false;

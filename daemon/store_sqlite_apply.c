@@ -448,9 +448,11 @@ apply_reopen(struct store *s, struct store_change *c)
 	sql_int(st, 2, 0);
 	if (s->error != 0 || !sql_run(s, st))
 		return s->error;
+	/* Its attempts go on counting, and its retries begin anew. */
 	open = (struct look){ .attempt = job.attempt,
 			      .priority = job.priority,
-			      .flags = job.flags & STORE_JOB_DROP };
+			      .flags = (job.flags & STORE_JOB_DROP) |
+				       (uint32_t)job.attempt << STORE_JOB_FORGIVEN_SHIFT };
 	st = sql_get(s, SQL_LAST_ATTEMPT);
 	sql_int(st, 1, id);
 	open.has_last = sql_step(s, st);

@@ -232,6 +232,10 @@ print_heading(FILE *out, const struct pyprep_receipt *r, const char *args)
 	if (strcmp(r->state, "succeeded") != 0) {
 		failure_text(r, text, sizeof text);
 		fprintf(out, "%s%s", text[0] ? ", " : "", text);
+	} else if (r->error_message && r->error_message[0]) {
+		snprintf(text, sizeof text, "%s", r->error_message);
+		make_harmless(text);
+		fprintf(out, " (%s)", text);
 	}
 	if (r->items > 0)
 		fprintf(out, ", %s items, %s failed", unit_count(r->items).text,

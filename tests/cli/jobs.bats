@@ -367,3 +367,42 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 		rm -rf "$PRIVATE"
 	)
 }
+
+@test "--retries: a job that fails twice succeeds the third time, and its receipt tells" {
+	count=$BATS_TEST_TMPDIR/count
+	says 0 "succeeded at attempt 3 (attempt 1: exit 1, attempt 2: exit 1)" \
+		submit --retries 5 --backoff const:0 --retry-on exit:1,signal exec --shell -- \
+		"echo x >>$count; [ \$(wc -l <$count) -ge 3 ]"
+	[ "$(wc -l <"$count")" -eq 3 ]
+	json '.attempt == 3 and .state == "failed" and .cause == "exit 9" and .exit_status == 9
+		and .error.message == "exited with status 9 (attempt 1: exit 9, attempt 2: exit 9)"' \
+		run --json --retries 2 --backoff exp:1ms..2ms --jitter none exec --shell -- "exit 9"
+	[ "$ctl_status" -eq 9 ]
+	says 1 "run_failed: failed on purpose" run --retries 3 --retry-on timeout fail
+	never grep -q attempt <<<"$output"
+	json '.attempt == 2 and .error == null and .earlier == "attempt 1: exit 1"' \
+		submit --json --retries 1 --backoff const:0 exec --shell -- "[ -e $count.2 ] || { touch $count.2; exit 1; }"
+}
+
+@test "--retries of map: each item's own" {
+	tries=$BATS_TEST_TMPDIR/tries
+	mkdir "$tries"
+	says 2 "add --each, and each item is a job with --retries" map square 0..5 --retries 2
+	json '.attempt == 2 and .state == "succeeded"' \
+		map exec 0..5 --json --retries 3 --backoff const:0 -- /bin/sh -c \
+		"[ -e $tries/\$0 ] || { touch $tries/\$0; exit 1; }"
+	[ "$(wc -l <<<"$json_lines")" -eq 5 ]
+}
+
+@test "--delay and --at: not before their time" {
+	json '.state == "succeeded" and .total_ns >= 300000000' submit --json --delay 300ms noop
+	at=$(date -d '+2 seconds' +%s)
+	says 0 succeeded submit --at "$(date -u -d "@$at" +%FT%TZ)" noop
+	[ "$(date +%s)" -ge "$at" ]
+}
+
+@test "a policy is refused by the library, and by the daemon" {
+	says 2 'label "a" is given twice' submit --label a=1 --label a=2 noop
+	says 2 'label: the value must be UTF-8 without control characters' submit --label $'a=\xff' noop
+	says 2 'key must have 1 to 127 bytes, not 128' submit --key "$(printf 'k%.0s' {1..128})" noop
+}

@@ -86,6 +86,72 @@ teardown() {
 	done
 }
 
+@test "policies: attempts" {
+	says 2 "--retries wants a whole number from 0 to 10000, not '-1'" submit noop --retries -1
+	for lone in "--backoff const:2s" "--jitter none" "--retry-on exit"; do
+		# shellcheck disable=SC2086
+		says 2 "${lone%% *} is about further attempts: give --retries N, too" run noop $lone
+	done
+	for bad in slow exp:x exp:1s..x const const: exp:1s.. EXP:1s; do
+		says 2 "--backoff wants exp:FIRST..LONGEST, exp:FIRST or const:WAIT, such as exp:1s..5m, not '$bad'" \
+			submit noop --retries 1 --backoff "$bad"
+	done
+	says 2 "would stay 0 when it is doubled; write const:0" submit noop --retries 1 --backoff exp:0..5s
+	says 2 "the first wait is longer than the longest" submit noop --retries 1 --backoff exp:5s..1s
+	says 2 "--jitter wants one of none|full, not 'half'" submit noop --retries 1 --jitter half
+	for bad in 0 256 x -1 ""; do
+		says 2 "--retry-on exit:N wants a status from 1 to 255, not '$bad'" \
+			submit noop --retries 1 --retry-on "signal,exit:$bad"
+	done
+	says 2 "--retry-on: 'timout' is no way to end; did you mean timeout?" \
+		submit noop --retries 1 --retry-on exit,timout
+	says 2 "--retry-on wants some of exit:N,exit,signal,timeout,worker_died,oom,error, not 'xyzzyplugh'" \
+		submit noop --retries 1 --retry-on xyzzyplugh
+}
+
+@test "policies: when" {
+	for bad in "" noon 24:00 16:60 6:30 2026-11-20 2026-11-20T16 2026-13-01T00:00; do
+		says 2 "--at wants a time such as 16:30, 16:30:15, 2026-11-20T16:30:00 or 2026-11-20T16:30:00Z, not '$bad'" \
+			submit noop --at "$bad"
+	done
+	says 2 "--at '2026-02-30T12:00': there is no such time" submit noop --at 2026-02-30T12:00
+	says 2 "--delay and --at both say when the job starts; give one of them" \
+		submit noop --at 12:00 --delay 5
+	says 2 "--delay wants a time such as 1.5, 500ms, 2s or 1m, not 'soon'" submit noop --delay soon
+	for bad in x 0 -1 1.5 "" 7,, 7,x; do
+		says 2 "--after wants ids of jobs such as 7, 7:any or 7,8:any, not '" submit noop --after "$bad"
+	done
+	says 2 "behind the id comes :ok (it succeeded) or :any (it ended)" submit noop --after 7:done
+	says 2 "--after names job 7 twice" submit noop --after 7,8 --after 7:any
+	says 69 "--at 2026-01-01T00:00:00Z was" submit noop --at 2026-01-01T00:00:00Z
+}
+
+@test "policies: what it takes" {
+	for bad in 5 5/ /1s 0/1s 5/1x -1/1s 5/ x=5/1s fib=5/1s kind:fib=5 1000000001/1s; do
+		says 2 "--rate wants N/TIME such as 5/1s, kind:NAME=5/1s or key:NAME=5/1s, not '$bad'" \
+			submit noop --rate "$bad"
+	done
+	for bad in "" =1 gpu=0 gpu= gpu=x gpu=-1; do
+		says 2 "--need wants NAME or NAME=N with N from 1, such as gpu=2, not '$bad'" \
+			submit noop --need "$bad"
+	done
+	for bad in "" team =blue; do
+		says 2 "--label wants NAME=VALUE such as team=blue, not '$bad'" submit noop --label "$bad"
+	done
+	for bad in x 12Q 1.5M 512MB -1 ""; do
+		says 2 "--memory-limit wants a size such as 65536, 64K, 512M or 2G, not '$bad'" \
+			submit noop --memory-limit "$bad"
+	done
+	says 2 "--memory-limit wants 1M to 64T" submit noop --memory-limit 64K
+	says 2 "--nice wants a whole number from 0 to 19, not '20'" submit noop --nice 20
+	says 2 "--crash-limit wants a whole number from 1 to 1000, not '0'" submit noop --crash-limit 0
+	says 2 "--if-exists says what happens when the key is there: give --key K, too" \
+		submit noop --if-exists return
+	says 2 "--if-exists wants one of return|reject|replace, not 'ignore'" \
+		submit noop --key k --if-exists ignore
+	says 2 "unknown option --key; see pyprepctl map --help" map noop 0..2 --key k
+}
+
 @test "map: items" {
 	says 2 "map takes a kind and its items" map
 	says 2 "map takes a kind and its items" map square
