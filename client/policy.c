@@ -310,6 +310,12 @@ put_rates(struct packing *p)
 	return 0;
 }
 
+static const char *
+need_name(const struct pyprep_need *need)
+{
+	return need->name != NULL ? need->name : "";
+}
+
 static int
 put_needs(struct packing *p)
 {
@@ -322,18 +328,17 @@ put_needs(struct packing *p)
 	msgpack_pack_array(&p->pk, from->need_count);
 	for (size_t i = 0; i < from->need_count; i++) {
 		const struct pyprep_need *need = &from->needs[i];
-		const char *name = need->name != NULL ? need->name : "";
+		const char *name = need_name(need);
 		r = check_text(p, "need: a resource's name", name, strlen(name), POLICY_NAME_MAX);
 		for (size_t j = 0; r == 0 && j < i; j++)
-			if (strcmp(from->needs[j].name, need->name) == 0)
-				r = refuse(p, ERR_BAD_REQUEST, "need: \"%s\" is named twice",
-					   need->name);
+			if (strcmp(need_name(&from->needs[j]), name) == 0)
+				r = refuse(p, ERR_BAD_REQUEST, "need: \"%s\" is named twice", name);
 		if (r == 0)
 			r = check_count(p, "need: how much", need->count, 1, POLICY_COUNT_MAX);
 		if (r < 0)
 			return r;
 		msgpack_pack_array(&p->pk, 2);
-		pack_text(&p->pk, need->name);
+		pack_text(&p->pk, name);
 		msgpack_pack_uint64(&p->pk, need->count);
 	}
 	return 0;
