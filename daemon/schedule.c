@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/broker.h"
 #include "daemon/gate.h"
+#include "daemon/schedule_line.h"
 
 /* To add one: a file with its row, and the row here. */
 const struct strategy *const strategies[] = {
@@ -61,7 +61,7 @@ queue_push(struct broker *b, uint32_t index)
 	b->queued_ns = b->now_ns > b->queued_ns ? b->now_ns : b->queued_ns + 1;
 	job->queued_ns = b->queued_ns;
 	struct pool_line *l = line_of(p, job);
-	line_append(b, p, l, index);
+	line_append(b, p, l, job, index);
 	came(b, p, l);
 }
 
@@ -72,7 +72,7 @@ queue_put_back(struct broker *b, uint32_t index)
 	struct pool *p = &b->pools[job->pool];
 	struct pool_line *l = line_of(p, job);
 
-	line_put_back(b, p, l, index);
+	line_put_back(b, p, l, job, index);
 	came(b, p, l);
 }
 
@@ -109,7 +109,7 @@ queue_remove(struct broker *b, uint32_t index)
 		return;
 	}
 	struct pool_line *l = line_of(p, job);
-	line_remove(b, p, l, index);
+	line_remove(b, p, l, job, index);
 	if (l != &p->line && l->count == 0)
 		p->strategy->emptied(p, l);
 }
@@ -294,7 +294,7 @@ pool_queue_switch(struct broker *b, struct pool *p, const struct strategy *s)
 		struct job *job = job_at(&b->jobs, all.place[i].index);
 		job->flags &= (uint16_t)~JOB_RETURNED;
 		struct pool_line *l = line_of(p, job);
-		line_append(b, p, l, all.place[i].index);
+		line_append(b, p, l, job, all.place[i].index);
 		came(b, p, l);
 	}
 	free(all.place);

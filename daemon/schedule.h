@@ -99,28 +99,4 @@ void queue_remove(struct broker *b, uint32_t index);   /* also of one that is pa
 uint32_t queue_peek(struct broker *b, struct pool *p); /* moves jobs of held clients aside */
 void queue_release_held(struct broker *b, struct client *c);
 
-/* schedule_line.c: one line. */
-void line_append(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index);
-void line_put_back(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index);
-void line_remove(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index);
-uint32_t line_first(const struct broker *b, const struct pool *p, const struct pool_line *l);
-void line_rerank(struct broker *b, struct pool *p, struct pool_line *l); /* ageing has changed */
-/* Each job, in no order worth mentioning. */
-void line_each(const struct broker *b, const struct pool_line *l,
-	       void (*each)(void *context, uint32_t index), void *context);
-
-/* The smaller goes first; compared in this order. */
-struct turn {
-	uint64_t first, then;
-};
-
-static inline bool
-turn_before(struct turn a, struct turn b)
-{
-	return a.first != b.first ? a.first < b.first : a.then < b.then;
-}
-
-/* Whose turn it is within a line. */
-struct turn job_turn(const struct pool *p, const struct job *job);
-
 #endif

@@ -8,7 +8,7 @@
  */
 #include <stdlib.h>
 
-#include "daemon/broker.h"
+#include "daemon/schedule_line.h"
 #include "ipc/clock.h"
 
 #define BUCKETS     64u

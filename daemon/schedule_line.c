@@ -1,29 +1,9 @@
-/*
- * schedule_line.c - a line of jobs: by priority, within one in the order they came.
- *
- * A level is a list in order of queued_ns, which only grows.  What comes back from a worker, or
- * from a gate, is older than what is in the list: it waits in a heap beside it, so that it need
- * not look for its place.
- */
-#include "daemon/broker.h"
+/* schedule_line.c - see schedule_line.h */
+#include "daemon/schedule_line.h"
 
 /* ---- turns ---- */
 
-static unsigned
-level_of(const struct pool *p, const struct job *job)
-{
-	return p->strategy->levels ? (unsigned)(PRIORITY_MAX - job->priority) : 0;
-}
-
 static struct turn
-turn_at(const struct pool *p, unsigned level, uint64_t queued_ns)
-{
-	if (p->ageing_ns == 0)
-		return (struct turn){ level, queued_ns };
-	return (struct turn){ queued_ns + level * p->ageing_ns, level };
-}
-
-struct turn
 job_turn(const struct pool *p, const struct job *job)
 {
 	return turn_at(p, level_of(p, job), job->queued_ns);
@@ -72,7 +52,7 @@ static const struct heap_ops levels_by_turn = { level_before, level_place };
 
 /* ---- levels ---- */
 
-static void
+void
 level_fill(struct pool *p, struct pool_line *l, unsigned number)
 {
 	struct order order = { .pool = p, .line = l };
@@ -82,17 +62,15 @@ level_fill(struct pool *p, struct pool_line *l, unsigned number)
 	heap_push(&l->filled, &levels_by_turn, &order, number);
 }
 
-/* It has another head. */
-static void
+void
 level_moved(struct pool *p, struct pool_line *l, unsigned number)
 {
 	struct order order = { .pool = p, .line = l };
 
-	if (l->filled.count > 1)
-		heap_moved(&l->filled, &levels_by_turn, &order, number);
+	heap_moved(&l->filled, &levels_by_turn, &order, number);
 }
 
-static void
+void
 level_empty(struct pool *p, struct pool_line *l, unsigned number)
 {
 	struct order order = { .pool = p, .line = l };
@@ -100,32 +78,12 @@ level_empty(struct pool *p, struct pool_line *l, unsigned number)
 	heap_remove(&l->filled, &levels_by_turn, &order, number);
 }
 
-void
-line_append(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
-{
-	struct job *job = job_at(&b->jobs, index);
-	unsigned number = level_of(p, job);
-	struct level *level = &l->levels[number];
-
-	l->count++;
-	job->next = JOB_NONE;
-	if (level->count++ > 0) {
-		job->prev = level->tail;
-		job_at(&b->jobs, level->tail)->next = index;
-		level->tail = index;
-		return;
-	}
-	job->prev = JOB_NONE;
-	level->head = level->tail = index;
-	level->head_ns = job->queued_ns;
-	level_fill(p, l, number);
-}
+/* ---- what came back ---- */
 
 /* Without memory for the heap: its place in the list, looked for. */
 static void
-insert(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
+insert(struct broker *b, struct pool *p, struct pool_line *l, struct job *job, uint32_t index)
 {
-	struct job *job = job_at(&b->jobs, index);
 	unsigned number = level_of(p, job);
 	struct level *level = &l->levels[number];
 	uint32_t after = level->count > 0 ? level->head : JOB_NONE;
@@ -133,7 +91,7 @@ insert(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
 	while (after != JOB_NONE && job_at(&b->jobs, after)->queued_ns < job->queued_ns)
 		after = job_at(&b->jobs, after)->next;
 	if (after == JOB_NONE) {
-		line_append(b, p, l, index);
+		line_append(b, p, l, job, index);
 		return;
 	}
 	struct job *next = job_at(&b->jobs, after);
@@ -151,74 +109,43 @@ insert(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
 	level_moved(p, l, number);
 }
 
-static void
-remove_from_list(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
-{
-	struct job *job = job_at(&b->jobs, index);
-	unsigned number = level_of(p, job);
-	struct level *level = &l->levels[number];
-
-	level->count--;
-	if (job->prev != JOB_NONE)
-		job_at(&b->jobs, job->prev)->next = job->next;
-	else
-		level->head = job->next;
-	if (job->next != JOB_NONE)
-		job_at(&b->jobs, job->next)->prev = job->prev;
-	else
-		level->tail = job->prev;
-	if (level->count == 0) {
-		level_empty(p, l, number);
-	} else if (job->prev == JOB_NONE) {
-		level->head_ns = job_at(&b->jobs, level->head)->queued_ns;
-		level_moved(p, l, number);
-	}
-}
-
-/* ---- the line ---- */
-
 void
-line_put_back(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
+line_put_back(struct broker *b, struct pool *p, struct pool_line *l, struct job *job,
+	      uint32_t index)
 {
 	struct order order = { .jobs = &b->jobs, .pool = p };
 
 	if (heap_reserve(&l->returned, l->returned.count + 1) < 0) {
-		insert(b, p, l, index);
+		insert(b, p, l, job, index);
 		return;
 	}
 	heap_push(&l->returned, &jobs_by_turn, &order, index);
-	job_at(&b->jobs, index)->flags |= JOB_RETURNED;
+	job->flags |= JOB_RETURNED;
 	l->count++;
 }
 
 void
-line_remove(struct broker *b, struct pool *p, struct pool_line *l, uint32_t index)
+line_remove_returned(struct broker *b, struct pool *p, struct pool_line *l, struct job *job,
+		     uint32_t index)
 {
-	struct job *job = job_at(&b->jobs, index);
 	struct order order = { .jobs = &b->jobs, .pool = p };
 
-	l->count--;
-	if (job->flags & JOB_RETURNED) {
-		heap_remove(&l->returned, &jobs_by_turn, &order, index);
-		job->flags &= (uint16_t)~JOB_RETURNED;
-	} else {
-		remove_from_list(b, p, l, index);
-	}
-	job->prev = job->next = JOB_NONE;
+	heap_remove(&l->returned, &jobs_by_turn, &order, index);
+	job->flags &= (uint16_t)~JOB_RETURNED;
 }
 
 uint32_t
-line_first(const struct broker *b, const struct pool *p, const struct pool_line *l)
+line_first_of_both(const struct broker *b, const struct pool *p, const struct pool_line *l)
 {
 	uint32_t level = heap_first(&l->filled), back = heap_first(&l->returned);
 
-	if (back == HEAP_NONE)
-		return level != HEAP_NONE ? l->levels[level].head : JOB_NONE;
 	if (level == HEAP_NONE || turn_before(job_turn(p, job_at(&b->jobs, back)),
 					      turn_at(p, level, l->levels[level].head_ns)))
 		return back;
 	return l->levels[level].head;
 }
+
+/* ---- all of them ---- */
 
 static void
 rebuild(struct heap *h, const struct heap_ops *ops, const struct order *order)

@@ -12,7 +12,7 @@
  */
 #include <stdlib.h>
 
-#include "daemon/broker.h"
+#include "daemon/schedule_line.h"
 #include "ipc/clock.h"
 
 #define PATIENCE 10u
