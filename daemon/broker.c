@@ -196,6 +196,19 @@ nothing_runs(const struct broker *b)
 	return durable_idle(b);
 }
 
+/* Before jobs are handed out: when the broker was kept from the CPU for a while, what waits behind
+ * a long job comes before those that came after it. */
+static void
+balance(struct broker *b)
+{
+	uint64_t unused;
+
+	if (b->now_ns - b->balanced_ns <= BALANCE_EVERY_NS)
+		return;
+	b->balanced_ns = b->now_ns;
+	(void)dispatch_rebalance(b, &unused);
+}
+
 /* One look at everything in shared memory. */
 static unsigned
 turn(struct broker *b)
@@ -210,6 +223,7 @@ turn(struct broker *b)
 	if (b->room_made)
 		durable_load_go_on(b);
 	b->room_made = false;
+	balance(b);
 	dispatch_jobs(b);
 	dispatch_wake(b);
 	clients_flush(b);
@@ -263,7 +277,7 @@ static void
 run(struct broker *b)
 {
 	unsigned quiet = 0;
-	uint64_t sockets_ns = 0, balance_ns = 0, unused;
+	uint64_t sockets_ns = 0;
 
 	while (!b->end) {
 		b->now_ns = clock_now();
@@ -281,10 +295,6 @@ run(struct broker *b)
 			sockets_ns = b->now_ns;
 			look_at_sockets(b);
 			b->wall_offset_ns = clock_wall() - b->now_ns;
-			if (b->now_ns - balance_ns > BALANCE_EVERY_NS) {
-				balance_ns = b->now_ns;
-				(void)dispatch_rebalance(b, &unused);
-			}
 		}
 	}
 }

@@ -163,6 +163,7 @@ struct broker {
 	struct event_base *base;
 	uint64_t started_ns;
 	uint64_t now_ns;         /* clock, read once a turn: see broker_now() */
+	uint64_t balanced_ns;    /* when it last looked for what waits behind long jobs */
 	uint64_t wall_offset_ns; /* CLOCK_REALTIME - CLOCK_MONOTONIC */
 	bool told;               /* what pools, workers and manager there are: serves clients */
 	bool settled;            /* see crews_settled() */

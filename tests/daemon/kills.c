@@ -92,18 +92,22 @@ same(const struct holdings *a, const struct holdings *b)
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* Spare links are made some milliseconds after the start: look until nothing changes. */
+/* Spare links and a spare worker are made some milliseconds after the start: look until all is
+ * there, nothing changes and nobody has anything to do. */
 static struct holdings
 look_when_quiet(const struct test_daemon *d, pid_t broker)
 {
-	struct holdings now = look(d, broker), last;
-	unsigned equal = 0;
+	if (!wait_until(SETTLE_MS, child_with_title(d->pid, "pyprepd: spare") > 0))
+		fprintf(stderr, "the supervisor makes no spare worker\n");
 
-	while (equal < 10) {
+	struct holdings now = look(d, broker), last;
+	for (unsigned equal = 0; equal < 10;) {
 		last = now;
 		test_pause();
 		now = look(d, broker);
-		equal = same(&last, &now) ? equal + 1 : 0;
+		bool quiet = same(&last, &now) && process_state(d->pid) == 'S' &&
+			     process_state(broker) == 'S';
+		equal = quiet ? equal + 1 : 0;
 	}
 	return now;
 }
@@ -148,9 +152,10 @@ take_receipts(struct load *l, struct kills_report *report)
 			report->succeeded++;
 		else if (receipt.outcome.state == JOB_FAILED &&
 			 receipt.outcome.cause == CAUSE_WORKER_DIED &&
-			 receipt.outcome.cause_value == SIGKILL)
+			 receipt.outcome.cause_value == SIGKILL) {
 			report->died++;
-		else
+			report->lost += strstr(l->raw->message, "lost with the link") != NULL;
+		} else
 			report->wrong++;
 	}
 }

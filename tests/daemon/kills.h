@@ -11,6 +11,7 @@ struct kills_report {
 	unsigned kills;
 	uint64_t jobs;            /* submitted */
 	uint64_t succeeded, died; /* receipts: all of them, and those of worker_died */
+	uint64_t lost;            /* of those: had ended, but the link lost its result */
 	uint64_t wrong;           /* receipts of any other kind, or with a wrong signal */
 	uint64_t duplicates;      /* second receipts of one job */
 	uint64_t missing;         /* jobs without a receipt */

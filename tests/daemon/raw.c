@@ -163,6 +163,18 @@ raw_submit(struct raw *r, uint64_t tag, uint16_t kind, uint16_t pool, const void
 	return 0;
 }
 
+/* What comes behind a receipt: its result, then its message. */
+static void
+keep_message(struct raw *r, const unsigned char *tail, const struct receipt *receipt)
+{
+	size_t length = receipt->outcome.message_length;
+
+	if (length >= sizeof(r->message))
+		length = sizeof(r->message) - 1;
+	memcpy(r->message, tail + receipt->outcome.result_length, length);
+	r->message[length] = '\0';
+}
+
 int
 raw_receipt(struct raw *r, unsigned ms, struct receipt *ret)
 {
@@ -173,8 +185,10 @@ raw_receipt(struct raw *r, unsigned ms, struct receipt *ret)
 		const struct ring_record *record = ring_peek(&r->lane.in);
 		if (record != NULL) {
 			bool receipt = record->type == MSG_RECEIPT;
-			if (receipt)
+			if (receipt) {
 				memcpy(ret, record->body, sizeof(*ret));
+				keep_message(r, record->body + sizeof(*ret), ret);
+			}
 			ring_release(&r->lane.in, record);
 			raw_bell(r); /* it may wait for room */
 			if (receipt)

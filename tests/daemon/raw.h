@@ -16,6 +16,7 @@ struct raw {
 	struct lane lane;
 	uint32_t number; /* of the last request */
 	struct frame_in in;
+	char message[256]; /* of the last receipt; cut */
 };
 
 /* A connected, non-blocking socket, or -errno. */

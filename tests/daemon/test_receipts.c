@@ -135,8 +135,10 @@ Test(receipts, give_the_time_in_the_queue_to_the_queue)
 	struct pyprep *p = daemon_connect(&d);
 	struct pyprep_receipt r;
 
+	cr_assert_eq(ask(p, "pause", "pool=cpu", NULL), 0); /* they begin together */
 	start(p, "sleep", "cpu", "ms=2000", 0);
 	uint64_t second = start(p, "sleep", "cpu", "ms=1", 0);
+	cr_assert_eq(ask(p, "resume", "pool=cpu", NULL), 0);
 	receipt_for(p, second, 20000, &r);
 	cr_expect(r.queue_ns + r.dispatch_ns > 1000 * MS && r.queue_ns > 500 * MS,
 		  "queue %ju, dispatch %ju ns", (uintmax_t)r.queue_ns, (uintmax_t)r.dispatch_ns);
