@@ -281,10 +281,12 @@ wait_event(struct pyprep *p, int timeout_ms, struct pyprep_event *ret)
 	int r;
 
 	for (int looks = 0; looks < WAKE_LOOKS; looks++) {
-		sched_yield();
+		bool cheap = yield_cheaply();
 		r = take_event(p, ret);
 		if (r != 0)
 			return r;
+		if (!cheap)
+			break;
 	}
 	for (;;) {
 		r = sleep_on_socket(p, deadline);

@@ -44,10 +44,7 @@ wait_for_room(struct pyprep *p, uint32_t length, bool no_wait, void **ret)
 			return moved;
 		if (moved > 0) {
 			looks = 0;
-		} else if (looks < WAKE_LOOKS) {
-			looks++;
-			sched_yield();
-		} else {
+		} else if (looks++ >= WAKE_LOOKS || !yield_cheaply()) {
 			int r = nap(p);
 			if (r < 0)
 				return r;
@@ -68,9 +65,7 @@ submits_settle(struct pyprep *p)
 		bell_if_needed(p);
 		if (return_ring_save(p) < 0)
 			return;
-		if (looks++ < WAKE_LOOKS)
-			sched_yield();
-		else if (nap(p) < 0)
+		if ((looks++ >= WAKE_LOOKS || !yield_cheaply()) && nap(p) < 0)
 			return;
 	}
 }

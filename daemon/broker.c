@@ -9,7 +9,6 @@
 #include "daemon/broker.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,13 +282,11 @@ run(struct broker *b)
 		b->now_ns = clock_now();
 		if (turn(b) > 0) {
 			quiet = 0;
-		} else if (++quiet >= WAKE_LOOKS) {
+		} else if (++quiet >= WAKE_LOOKS || !yield_cheaply()) {
 			sleep_once(b);
 			sockets_ns = b->now_ns;
 			quiet = 0;
 			continue;
-		} else {
-			sched_yield();
 		}
 		if (b->now_ns - sockets_ns > SOCKETS_EVERY_NS) {
 			sockets_ns = b->now_ns;

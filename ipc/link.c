@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -115,7 +114,8 @@ wait_for_room(struct link_worker *l, uint32_t length)
 	for (int i = 0; i < WAKE_LOOKS; i++) {
 		if (link_has_room(l, length))
 			return;
-		sched_yield();
+		if (!yield_cheaply())
+			break;
 	}
 	while (!link_ask_room(l, length)) {
 		struct pollfd p[2] = {
@@ -195,7 +195,8 @@ link_wait_for(struct link_worker *l, int other_fd, int timeout_ms)
 	for (int i = 0; i < WAKE_LOOKS; i++) {
 		if (link_has_request(l))
 			return 1;
-		sched_yield();
+		if (!yield_cheaply())
+			break;
 	}
 	for (;;) {
 		wake_arm(&l->shared->worker);

@@ -143,10 +143,8 @@ pipe_wait(struct pipe_end *p, struct pipe_wait *wait, short events)
 
 	if (wait->never)
 		return -ETIMEDOUT;
-	if (wait->looks++ < WAKE_LOOKS) {
-		sched_yield();
+	if (wait->looks++ < WAKE_LOOKS && yield_cheaply())
 		return 0;
-	}
 	if (wait->deadline_ns != 0) {
 		uint64_t now = clock_now();
 		if (now >= wait->deadline_ns)

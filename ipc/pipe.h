@@ -19,7 +19,7 @@
  * own account.  Only when both hold that much and still only send do both wait for ever, or
  * until their timeouts.
  *
- * Waiting is that of wake.h: 50 looks with sched_yield between them, then poll(2).
+ * Waiting is that of wake.h: 50 looks with yields between them, then poll(2).
  *
  * Blocking use: pipe_send, pipe_recv, pipe_recv_new, pipe_poll.
  * In an event loop: watch pipe_fd() for reading, and call pipe_try_recv() until -EAGAIN; those

@@ -1,16 +1,15 @@
 /*
  * queue_wait.c - how a member of a queue waits, and how others wake it.
  *
- * About 50 x (look, sched_yield); then it sets its bit on the list of sleepers, looks once more,
- * and sleeps on the bell of its own place, a slice at a time.  A waker publishes, then looks at
- * the list; only a sleeper costs a system call.  It picks one bit, clears it and rings that
+ * About 50 x (look, yield), as in wake.h; then it sets its bit on the list of sleepers, looks once
+ * more, and sleeps on the bell of its own place, a slice at a time.  A waker publishes, then looks
+ * at the list; only a sleeper costs a system call.  It picks one bit, clears it and rings that
  * bell, so two wakes never go to one sleeper, and nobody else wakes.
  *
  * A wake may be spent on a member that dies before it looks, or a waker may die between its
  * publishing and the bell: then the others notice at the end of their slice.
  */
 #include <errno.h>
-#include <sched.h>
 
 #include "ipc/clock.h"
 #include "ipc/queue_shared.h"
@@ -93,8 +92,10 @@ look(struct queue *q, struct queue_try *t)
 	int r = -EAGAIN;
 
 	for (int i = 0; i < WAKE_LOOKS && r == -EAGAIN; i++) {
-		sched_yield();
+		bool cheap = yield_cheaply();
 		r = t->attempt(q, t);
+		if (!cheap)
+			break;
 	}
 	return r;
 }

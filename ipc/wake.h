@@ -2,10 +2,10 @@
  * wake.h - how a process of pyprep waits, and how another wakes it.  One policy
  * for all of them:
  *
- *   look, sched_yield, look, ... about 50 times; then say "sleeping", look once
- *   more, and sleep in the kernel.
+ *   look, yield, look, ... about 50 times, unless others want the core
+ *   (shm/yield.h); then say "sleeping", look once more, and sleep in the kernel.
  *
- * Looking with sched_yield keeps a lone core from halting (a wake across cores
+ * Looking and yielding keeps a lone core from halting (a wake across cores
  * costs 15-20 us on virtual machines) and gives the core away at once where
  * somebody else can run.  Spinning on `pause` does neither.
  *
@@ -19,10 +19,11 @@
 #ifndef PYPREP_IPC_WAKE_H
 #define PYPREP_IPC_WAKE_H
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "shm/yield.h"
 
 #define WAKE_LOOKS 50
 

@@ -2,12 +2,12 @@
 #include "shm/counter.h"
 
 #include <ctype.h>
-#include <sched.h>
 #include <string.h>
 #include <time.h>
 
 #include "shm/futex.h"
 #include "shm/owner.h"
+#include "shm/yield.h"
 
 #define TABLE_MAGIC   0x31435950u /* "PYC1" */
 #define TABLE_VERSION 1u
@@ -189,10 +189,8 @@ maker_take(struct counter_table *t, uint64_t wait_ns)
 		uint64_t holder = OWNER_NOBODY;
 		if (atomic_compare_exchange_strong(&t->maker, &holder, self))
 			return 0;
-		if (looks < LOOKS) {
-			sched_yield();
+		if (looks < LOOKS && yield_cheaply())
 			continue;
-		}
 		if (!owner_alive(holder)) {
 			if (!atomic_compare_exchange_strong(&t->maker, &holder, self))
 				continue;

@@ -21,7 +21,7 @@
  * That a lock is broken is a word of ours, since pthread_mutex_trylock() of glibc 2.36 keeps a
  * mutex locked for which it returns ENOTRECOVERABLE.
  *
- * Waiting is that of ipc/wake.h: 50 tries with sched_yield between, then the kernel.
+ * Waiting is that of ipc/wake.h: 50 tries with yields between, then the kernel.
  * Not fair: who comes at the right moment gets it.
  */
 #ifndef PYPREP_SHM_LOCK_H

@@ -14,12 +14,12 @@
 #ifndef PYPREP_SHM_SLEEPERS_H
 #define PYPREP_SHM_SLEEPERS_H
 
-#include <sched.h>
 #include <stdbool.h>
 
 #include "shm/futex.h"
+#include "shm/yield.h"
 
-#define SLEEPERS_LOOKS 50 /* with sched_yield, before one sleeps: as in ipc/wake.h */
+#define SLEEPERS_LOOKS 50 /* with yield_cheaply(), before one sleeps: as in ipc/wake.h */
 
 struct sleepers {
 	_Atomic uint32_t turn; /* the word slept on */
@@ -69,8 +69,7 @@ patience_looks(struct patience *p)
 	if (p->none || p->looks >= SLEEPERS_LOOKS)
 		return false;
 	p->looks++;
-	sched_yield();
-	return true;
+	return yield_cheaply();
 }
 
 #endif

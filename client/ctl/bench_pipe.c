@@ -38,7 +38,8 @@ bare_recv(int fd, char *frame)
 			ssize_t n = recv(fd, frame, FRAME, MSG_DONTWAIT);
 			if (n >= 0 || errno != EAGAIN)
 				return n;
-			sched_yield();
+			if (!yield_cheaply())
+				break;
 		}
 		struct pollfd polled = { .fd = fd, .events = POLLIN };
 		poll(&polled, 1, -1);

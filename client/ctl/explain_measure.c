@@ -107,8 +107,7 @@ await(struct trip_shared *s, enum wait_by by, unsigned me, uint32_t wanted)
 		if (by == WAIT_SPIN)
 			continue;
 		if (looks > 0) {
-			looks--;
-			sched_yield();
+			looks = yield_cheaply() ? looks - 1 : 0;
 			continue;
 		}
 		atomic_store(&s->sleeping[me], 1);

@@ -99,7 +99,8 @@ party_wait(const struct party *me, bool (*ready)(void *), void *context)
 	for (int looks = 0; looks < WAKE_LOOKS; looks++) {
 		if (ready(context))
 			return;
-		sched_yield();
+		if (!yield_cheaply())
+			break;
 	}
 	for (;;) {
 		wake_arm(me->wake);

@@ -9,6 +9,7 @@
  * job table, scheduling, tickets, times and receipts.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>

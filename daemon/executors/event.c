@@ -218,7 +218,8 @@ look(struct loop *loop)
 			return true;
 		if (until != UINT64_MAX && clock_now() >= until)
 			return false;
-		sched_yield();
+		if (!yield_cheaply())
+			return false;
 	}
 	return false;
 }

@@ -1,6 +1,7 @@
 /* test_executors.c - the process, thread and event executors, each in a process of its own,
  * driven through a link as the broker drives them. */
 #include <criterion/criterion.h>
+#include <sched.h>
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,6 @@
 /* test_ipc_wake.c - ipc/wake.h: no wake-up is lost between two processes. */
 #include <criterion/criterion.h>
+#include <sched.h>
 
 #include <errno.h>
 #include <poll.h>
