@@ -163,6 +163,8 @@ struct store_stats {
 	uint64_t pruned;         /* since it was opened */
 	uint64_t max_id;         /* ever given */
 	uint64_t repaired_bytes; /* a torn tail that was cut when it was opened */
+	uint64_t lost_frames;    /* ... and pages that were acknowledged, and are not there: the
+				  * disk lost what it said was durable, or somebody cut the log */
 };
 
 /* Why it could not be opened, or what is damaged. */

@@ -31,8 +31,8 @@
  *   temp_store=MEMORY       no files but our own
  *   trusted_schema=OFF      a damaged schema calls no functions
  *   cell_size_check=ON      a damaged page is told when it is read, not when it is used */
-static const char pragmas[] = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;"
-			      "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;"
+static const char new_pragmas[] = "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;";
+static const char pragmas[] = "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;"
 			      "PRAGMA journal_size_limit = 8388608; PRAGMA secure_delete = OFF;"
 			      "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;"
 			      "PRAGMA cell_size_check = ON; PRAGMA cache_size = -2048;";
@@ -301,7 +301,8 @@ static void
 set_up(struct store *s)
 {
 	(void)sqlite.busy_timeout(s->db, BUSY_MS);
-	if (!exec(s, s->options.read_only ? reading_pragmas : pragmas) ||
+	if ((s->new && !exec(s, new_pragmas)) ||
+	    !exec(s, s->options.read_only ? reading_pragmas : pragmas) ||
 	    !exec(s, s->options.no_sync ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = FULL"))
 		return;
 	long version = get_number(s, "PRAGMA user_version");
@@ -326,13 +327,14 @@ set_up(struct store *s)
 /* A new database is nobody else's to read: SQLite would make it 0644.  Its other files take after
  * it.  Only where there is none: to close one that is open elsewhere in this process would give
  * up SQLite's locks of it. */
-static void
+static bool
 make_file(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd >= 0)
 		close(fd);
+	return fd >= 0;
 }
 
 static void
@@ -344,8 +346,8 @@ open_database(struct store *s)
 	flags |= s->options.read_only ? SQLITE_OPEN_READONLY
 				      : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 	snprintf(path, sizeof(path), "%s/" STORE_FILE, s->state_dir);
-	if (!s->options.read_only)
-		make_file(path);
+	if (!s->options.read_only && make_file(path))
+		claims_set_note(s->claims, NOTE_CHANGED, 0); /* it never was, or was removed */
 	if (sqlite.open_v2(path, &s->db, flags, STORE_VFS) != SQLITE_OK) {
 		if (s->db != NULL)
 			sql_failed(s, "open it");

@@ -116,6 +116,7 @@ struct store {
 	size_t context_length;
 	uint64_t pruned, repaired_bytes;
 	uint32_t lost_frames; /* of the log, when it was opened: acknowledged, and not there */
+	bool new;             /* the database was empty */
 	bool whole;           /* of the writer: looked at, and ready */
 	bool damaged;         /* -EBADMSG was met */
 	bool plain_pages;     /* there are pages without a checksum */

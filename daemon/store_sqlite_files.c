@@ -42,13 +42,16 @@ log_path(const struct store *s, char *buffer, size_t size)
 
 /* One number for when the database was last changed and how long it is; 0: it is not there. */
 static uint64_t
-changed(const struct store *s)
+changed(const struct store *s, off_t *ret_size)
 {
 	char path[PATH_MAX + 16];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/" STORE_FILE, s->state_dir);
-	if (stat(path, &st) < 0 || st.st_size == 0)
+	bool there = stat(path, &st) == 0;
+	if (ret_size != NULL)
+		*ret_size = there ? st.st_size : 0;
+	if (!there)
 		return 0;
 	uint64_t when = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
 	return (when ^ (uint64_t)st.st_size) * 0x9e3779b97f4a7c15ull | 1;
@@ -100,7 +103,7 @@ files_committed(struct store *s)
 		return;
 	/* The commit is durable whatever becomes of this; what was not copied is the next one's. */
 	(void)sqlite.wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	claims_set_note(s->claims, NOTE_CHANGED, changed(s));
+	claims_set_note(s->claims, NOTE_CHANGED, changed(s, NULL));
 }
 
 void
@@ -127,7 +130,7 @@ files_closed(struct store *s)
 	if (access(log_path(s, path, sizeof(path)), F_OK) < 0 && errno == ENOENT)
 		claims_set_note(s->claims, NOTE_LOG, 0);
 	/* Where damage was met, the next one looks at everything. */
-	claims_set_note(s->claims, NOTE_CHANGED, s->damaged ? 0 : changed(s));
+	claims_set_note(s->claims, NOTE_CHANGED, s->damaged ? 0 : changed(s, NULL));
 }
 
 /* ---- opening ---- */
@@ -187,11 +190,21 @@ void
 files_check(struct store *s)
 {
 	struct wal log;
-	uint64_t now = changed(s);
+	off_t size;
+	uint64_t now = changed(s, &size), noted = claims_note(s->claims, NOTE_CHANGED);
 
+	s->new = size == 0;
+	/* SQLite would take what is shorter than a page for a new database. */
+	if (size < (off_t)PAGE_BYTES && (size > 0 || noted != 0)) {
+		sqlite_fail(s, -EBADMSG,
+			    "%s/" STORE_FILE
+			    " is damaged: all but %lld bytes of it are gone" WHAT_NEXT,
+			    s->state_dir, (long long)size);
+		return;
+	}
 	check_log(s, &log);
 	/* Known to be as the writer left it: a page is checked when it is read. */
-	if (s->error == 0 && now != 0 && now != claims_note(s->claims, NOTE_CHANGED))
+	if (s->error == 0 && !s->new &&now != noted)
 		s->plain_pages = check_pages(s, &log);
 	wal_done(&log);
 }
@@ -236,5 +249,5 @@ files_seal(struct store *s)
 		sql_failed(s, "write it");
 	}
 	if (s->whole)
-		claims_set_note(s->claims, NOTE_CHANGED, changed(s));
+		claims_set_note(s->claims, NOTE_CHANGED, changed(s, NULL));
 }

@@ -127,6 +127,7 @@ sqlite_stats(struct store *s, struct store_stats *ret)
 		.pruned = s->pruned,
 		.max_id = get_one(s, SQL_MAX_ID),
 		.repaired_bytes = s->repaired_bytes,
+		.lost_frames = s->lost_frames,
 	};
 	return s->error;
 }
