@@ -114,10 +114,16 @@ struct bench_daemon {
 	pid_t pid;
 	char directory[256], runtime[280];
 };
-enum bench_config { CONFIG_BUILT_IN, CONFIG_TWO_WORKERS, CONFIG_LINKS };
+enum bench_config { CONFIG_BUILT_IN, CONFIG_TWO_WORKERS, CONFIG_LINKS, CONFIG_DRILL };
 
 /* Start a private daemon; does not wait for it. */
 int daemon_spawn(const struct bench *bench, enum bench_config config, struct bench_daemon *ret,
+		 struct bench_result *result);
+/* The same in two steps: its places, and a process in them, which may follow one that died there.
+ * `watchdog`: it watches its broker, as under a service manager that wants that. */
+int daemon_prepare_only(const struct bench *bench, enum bench_config config,
+			struct bench_daemon *ret, struct bench_result *result);
+int daemon_again(const struct bench *bench, struct bench_daemon *daemon, bool watchdog,
 		 struct bench_result *result);
 /* Until it answers a ping. */
 int daemon_wait(const struct bench_daemon *daemon, struct bench_result *result);
@@ -142,7 +148,7 @@ int session_receipt(struct bench_session *session, struct bench_result *result);
 #define BENCH_WORKERS 64
 struct bench_status {
 	pid_t supervisor, broker, manager; /* manager 0: it does not run */
-	uint64_t queued;                   /* in all pools */
+	uint64_t queued, running;          /* in all pools */
 	unsigned count;
 	struct bench_worker {
 		char pool[32];

@@ -73,6 +73,12 @@ static const char *const configs[] = {
 			 "[pool \"pipe\"]\nexecutor = process\nworkers = 2\nlink = pipe\n"
 			 "[pool \"queue\"]\nexecutor = process\nworkers = 2\nlink = queue\n"
 			 "[pool \"zmq\"]\nexecutor = process\nworkers = 2\nlink = zmq\n",
+	/* Deaths by the hundred are nobody's fault here. */
+	[CONFIG_DRILL] = "[daemon]\nstore_keep = 0\nstore_bytes = 0\n"
+			 "[pool \"cpu\"]\nexecutor = process\nworkers = 2\nrestart_max = 1000\n"
+			 "[pool \"io\"]\nexecutor = event\nworkers = 1\nrestart_max = 1000\n"
+			 "[pool \"shell\"]\nexecutor = command\nworkers = 2\ngrace = 200ms\n"
+			 "restart_max = 1000\n",
 };
 
 /* The lane zmq is there for those who take it: the others' daemon is without it. */
@@ -104,7 +110,7 @@ make_places(const struct bench_daemon *d, enum bench_config config)
 
 /* The child: becomes pyprepd, with its log in a file, free of the service manager's marks. */
 static _Noreturn void
-become_daemon(const struct bench *bench, const struct bench_daemon *d)
+become_daemon(const struct bench *bench, const struct bench_daemon *d, bool watchdog)
 {
 	static const char *const unwanted[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
 						"LISTEN_FDS", "LISTEN_PID" };
@@ -122,6 +128,8 @@ become_daemon(const struct bench *bench, const struct bench_daemon *d)
 	setenv("PYPREP_STATE_DIR", state, 1);
 	for (size_t i = 0; i < sizeof unwanted / sizeof unwanted[0]; i++)
 		unsetenv(unwanted[i]);
+	if (watchdog)
+		setenv("WATCHDOG_USEC", "1000000", 1);
 	char *const argv[] = { (char *)"pyprepd",       (char *)"--config", conf,
 			       (char *)"--runtime-dir", (char *)d->runtime, NULL };
 	execv(bench->daemon, argv);
@@ -129,8 +137,8 @@ become_daemon(const struct bench *bench, const struct bench_daemon *d)
 }
 
 int
-daemon_spawn(const struct bench *bench, enum bench_config config, struct bench_daemon *ret,
-	     struct bench_result *result)
+daemon_prepare_only(const struct bench *bench, enum bench_config config, struct bench_daemon *ret,
+		    struct bench_result *result)
 {
 	static unsigned number;
 
@@ -141,13 +149,29 @@ daemon_spawn(const struct bench *bench, enum bench_config config, struct bench_d
 	int r = make_places(ret, config);
 	if (r < 0)
 		return bench_fail(result, "cannot make %s: %s", ret->directory, strerror(-r));
+	return 0;
+}
+
+int
+daemon_again(const struct bench *bench, struct bench_daemon *d, bool watchdog,
+	     struct bench_result *result)
+{
 	pid_t pid = floor_fork();
 	if (pid == 0)
-		become_daemon(bench, ret);
+		become_daemon(bench, d, watchdog);
 	if (pid < 0)
 		return bench_fail(result, "cannot fork: %s", strerror(errno));
-	ret->pid = pid;
+	d->pid = pid;
 	return 0;
+}
+
+int
+daemon_spawn(const struct bench *bench, enum bench_config config, struct bench_daemon *ret,
+	     struct bench_result *result)
+{
+	if (daemon_prepare_only(bench, config, ret, result) < 0)
+		return -1;
+	return daemon_again(bench, ret, false, result);
 }
 
 /* The last line of the daemon's log. */
@@ -319,6 +343,7 @@ got_status(void *context, const msgpack_object *map)
 		return 0;
 	}
 	s->queued += field_u64(map, "queued");
+	s->running += field_u64(map, "running");
 	unsigned count = field_list(map, "workers", &worker);
 	for (unsigned i = 0; i < count && s->count < BENCH_WORKERS; i++) {
 		struct bench_worker *w = &s->workers[s->count++];

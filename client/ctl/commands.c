@@ -30,6 +30,7 @@
 	X(ipc)        \
 	X(demo)       \
 	X(explain)    \
+	X(drill)      \
 	X(bench)      \
 	X(compare)    \
 	X(drain)      \
