@@ -11,6 +11,7 @@
  *   crew.c      workers come and go: links, deaths
  *   array.c     ranges of array jobs
  *   drain.c     an orderly end of work
+ *   hung.c      workers that were stopped with jobs on them
  *   deadline.c  timeouts, cancels, what happens when a worker does not obey
  *   complete.c  a job ends: receipt, history, those who wait
  *   durable.c   detached jobs: what goes into the store (durable_load.c: what comes back)
@@ -112,6 +113,7 @@ struct crew { /* one worker */
 	uint32_t adopted;     /* ... of which are detached jobs of an earlier broker's */
 	uint32_t orphans;     /* ... of which are of an earlier broker */
 	uint32_t stopping;    /* ... of which are to end: JOB_STOPPING, or of an earlier broker */
+	uint64_t looked_ns, stopped_ns; /* hung.c: when its state was looked at; since when stopped */
 	uint64_t stop_by_ns;  /* to be killed then, unless they have ended; 0: not */
 	uint64_t jobs;        /* ended here */
 	uint64_t sent;        /* tickets ever handed out by this broker */
@@ -325,6 +327,10 @@ uint64_t array_started(const struct broker *b, const struct job *job);
 void array_counts(const struct array_job *a, uint64_t *ret_items, uint64_t *ret_failed);
 /* Give up what is not handed out; true when the job is completed by that. */
 bool array_stop(struct broker *b, uint32_t index, enum job_cause reason);
+
+/* hung.c: is a busy worker stopped?  Then it is killed.  When to look again; 0: no need. */
+#define HUNG_LOOK_NS (1 * NS_PER_S)
+uint64_t hung_look(struct broker *b, struct crew *w);
 
 /* deadline.c */
 void deadline_open(struct broker *b);

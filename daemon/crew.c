@@ -41,6 +41,7 @@ adopt(struct broker *b, struct crew *w)
 			w->tickets[t] = index;
 			w->adopted++;
 			crew_took(b, w);
+			deadline_at(b, clock_now() + HUNG_LOOK_NS);
 			continue;
 		}
 		w->tickets[t] = ORPHAN;

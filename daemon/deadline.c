@@ -95,6 +95,7 @@ look_at_crew(struct broker *b, struct crew *w)
 		seen++;
 		next_ns = earlier(next_ns, look_at_ticket(b, w, t));
 	}
+	next_ns = earlier(next_ns, hung_look(b, w));
 	if (w->stop_by_ns == 0 || w->leaving)
 		return next_ns;
 	if (w->stop_by_ns > b->now_ns)

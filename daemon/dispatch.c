@@ -194,6 +194,8 @@ dispatch_pool(struct broker *b, struct pool *p)
 			p->strategy->handed(p, job);
 		crew_took(b, w);
 		crew_touch(b, w);
+		if (b->deadline_ns == 0)
+			deadline_at(b, b->now_ns + HUNG_LOOK_NS);
 		w->estimate_ns += estimate;
 		if (timeout_ns > 0)
 			deadline_at(b, b->now_ns + timeout_ns);

@@ -11,6 +11,7 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/policy.h"
+#include "daemon/request.h"
 #include "daemon/writer.h"
 #include "ipc/clock.h"
 
@@ -96,6 +97,30 @@ bool
 durable_idle(const struct broker *b)
 {
 	return b->durable->under_way == 0 && STAILQ_EMPTY(&b->durable->again);
+}
+
+void
+durable_reply(struct broker *b, struct reply *a)
+{
+	const struct durable *d = b->durable;
+	enum writer_state state = writer_state(d->writer);
+	struct writer_stats stats;
+
+	writer_stats(d->writer, &stats);
+	msgpack_pack_map(&a->pack, 13);
+	reply_text(a, "engine", writer_engine(d->writer));
+	reply_text(a, "state", writer_state_text(state));
+	reply_text(a, "error", state == WRITER_OK ? "" : durable_trouble(b));
+	reply_flag(a, "loaded", d->loaded);
+	reply_uint(a, "recovered", d->recovered);
+	reply_uint(a, "stranded", d->stranded);
+	reply_uint(a, "open", stats.store.open);
+	reply_uint(a, "ended", stats.store.ended);
+	reply_uint(a, "bytes", stats.store.bytes);
+	reply_uint(a, "waiting", stats.waiting);
+	reply_uint(a, "commits", stats.commits);
+	reply_uint(a, "commit_p50_ns", stats.commit_ns_p50);
+	reply_uint(a, "commit_p99_ns", stats.commit_ns_p99);
 }
 
 /* ---- a store that fails ---- */

@@ -30,6 +30,10 @@ bool durable_idle(const struct broker *b);
 unsigned durable_take(struct broker *b);
 bool durable_pending(struct broker *b);
 
+/* For `status`: a map of how the store is. */
+struct reply;
+void durable_reply(struct broker *b, struct reply *a);
+
 /* May detached jobs be taken and started?  If not, *ret_error says how to refuse one. */
 bool durable_ready(const struct broker *b, enum job_error *ret_error);
 const char *durable_trouble(const struct broker *b); /* in words: "No space left on device" */

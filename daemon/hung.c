@@ -15,8 +15,6 @@
 #include "ipc/cleanup.h"
 #include "ipc/clock.h"
 
-#define LOOK_NS (1 * NS_PER_S)
-
 /* The state in /proc/PID/stat: 'T' when it is stopped; 0: unknown. */
 static char
 state_of(uint32_t pid)
@@ -40,8 +38,8 @@ hung_look(struct broker *b, struct crew *w)
 		w->looked_ns = w->stopped_ns = 0;
 		return 0;
 	}
-	if (w->looked_ns != 0 && b->now_ns - w->looked_ns < LOOK_NS)
-		return w->looked_ns + LOOK_NS;
+	if (w->looked_ns != 0 && b->now_ns - w->looked_ns < HUNG_LOOK_NS)
+		return w->looked_ns + HUNG_LOOK_NS;
 	w->looked_ns = b->now_ns;
 	if (state_of(w->pid) != 'T') {
 		w->stopped_ns = 0;
@@ -49,7 +47,8 @@ hung_look(struct broker *b, struct crew *w)
 		w->stopped_ns = b->now_ns;
 	} else {
 		log_event(LOG_LEVEL_WARN, LOG_WORKER_KILLED,
-			  ABOUT(.pool = b->pools[w->pool].config->name),
+			  ABOUT(.pool = b->pools[w->pool].config->name, .slot = w->slot,
+				.worker_pid = w->pid),
 			  "killing worker %s/%u (pid %u): it has been stopped for a second with %u "
 			  "jobs on it; it will be replaced",
 			  b->pools[w->pool].config->name, w->slot, w->pid, w->outstanding);
@@ -57,5 +56,5 @@ hung_look(struct broker *b, struct crew *w)
 		crew_kill(b, w);
 		return 0;
 	}
-	return w->looked_ns + LOOK_NS;
+	return w->looked_ns + HUNG_LOOK_NS;
 }

@@ -114,7 +114,7 @@ struct bench_daemon {
 	pid_t pid;
 	char directory[256], runtime[280];
 };
-enum bench_config { CONFIG_BUILT_IN, CONFIG_TWO_WORKERS, CONFIG_LINKS, CONFIG_DRILL };
+enum bench_config { CONFIG_BUILT_IN, CONFIG_TWO_WORKERS, CONFIG_LINKS, CONFIG_DRILL, CONFIG_FORGETS };
 
 /* Start a private daemon; does not wait for it. */
 int daemon_spawn(const struct bench *bench, enum bench_config config, struct bench_daemon *ret,
@@ -149,6 +149,7 @@ int session_receipt(struct bench_session *session, struct bench_result *result);
 struct bench_status {
 	pid_t supervisor, broker, manager; /* manager 0: it does not run */
 	uint64_t queued, running;          /* in all pools */
+	bool loaded;                       /* what was open in the store is in the table */
 	unsigned count;
 	struct bench_worker {
 		char pool[32];

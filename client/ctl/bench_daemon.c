@@ -62,6 +62,12 @@ bench_find_daemon(char *ret, size_t size)
 
 /* ---- start and stop ---- */
 
+/* Deaths by the hundred are nobody's fault here. */
+#define DRILL_POOLS                                                             \
+	"[pool \"cpu\"]\nexecutor = process\nworkers = 2\nrestart_max = 1000\n" \
+	"[pool \"io\"]\nexecutor = event\nworkers = 1\nrestart_max = 1000\n"    \
+	"[pool \"shell\"]\nexecutor = command\nworkers = 2\ngrace = 200ms\nrestart_max = 1000\n"
+
 static const char *const configs[] = {
 	[CONFIG_BUILT_IN] = "",
 	[CONFIG_TWO_WORKERS] = "[pool \"cpu\"]\nexecutor = process\nworkers = 2\n"
@@ -73,12 +79,8 @@ static const char *const configs[] = {
 			 "[pool \"pipe\"]\nexecutor = process\nworkers = 2\nlink = pipe\n"
 			 "[pool \"queue\"]\nexecutor = process\nworkers = 2\nlink = queue\n"
 			 "[pool \"zmq\"]\nexecutor = process\nworkers = 2\nlink = zmq\n",
-	/* Deaths by the hundred are nobody's fault here. */
-	[CONFIG_DRILL] = "[daemon]\nstore_keep = 0\nstore_bytes = 0\n"
-			 "[pool \"cpu\"]\nexecutor = process\nworkers = 2\nrestart_max = 1000\n"
-			 "[pool \"io\"]\nexecutor = event\nworkers = 1\nrestart_max = 1000\n"
-			 "[pool \"shell\"]\nexecutor = command\nworkers = 2\ngrace = 200ms\n"
-			 "restart_max = 1000\n",
+	[CONFIG_DRILL] = "[daemon]\nstore_keep = 0\nstore_bytes = 0\n" DRILL_POOLS,
+	[CONFIG_FORGETS] = "[daemon]\nstore = memory\n" DRILL_POOLS,
 };
 
 /* The lane zmq is there for those who take it: the others' daemon is without it. */
@@ -340,6 +342,7 @@ got_status(void *context, const msgpack_object *map)
 		s->supervisor = (pid_t)field_u64(map, "supervisor_pid");
 		s->broker = (pid_t)field_u64(map, "broker_pid");
 		s->manager = (pid_t)field_u64(map, "manager_pid");
+		s->loaded = field_bool(field_get(map, "store"), "loaded");
 		return 0;
 	}
 	s->queued += field_u64(map, "queued");

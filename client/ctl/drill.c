@@ -38,6 +38,8 @@ static const struct option_row options[] = {
 	  "how long faults are made (else 10s); letting all work end comes after", 0, 0 },
 	{ "seed", 0, OPTION_INT, &drill_options.seed, "S",
 	  "the random numbers' (else a new one, printed): the same faults again", 1, INT32_MAX },
+	{ "forgets", 0, OPTION_FLAG, &drill_options.forgets, NULL,
+	  "with a store that forgets: to see the judge find what is lost", 0, 0 },
 	OPTION_ROW_JSON,
 	OPTION_ROW_END,
 };

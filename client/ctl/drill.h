@@ -28,6 +28,7 @@ struct drill_row {
 struct drill_options {
 	uint64_t for_ns;
 	int64_t seed;
+	bool forgets; /* a store that forgets: see what the judge says then */
 };
 extern struct drill_options drill_options;
 

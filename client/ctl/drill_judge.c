@@ -60,7 +60,7 @@ is_quiet(struct drill *d)
 
 	drill_turn(d, false);
 	return d->open == 0 && (d->a == NULL || pyprep_outstanding(d->a) == 0) &&
-	       drill_status(d, &status) && status.queued + status.running == 0;
+	       drill_status(d, &status) && status.loaded && status.queued + status.running == 0;
 }
 
 static bool

@@ -295,7 +295,8 @@ drill_begin(struct drill *d, struct demo *demo)
 	if (d->fate == NULL || d->id == NULL)
 		return demo_fail(demo, "out of memory");
 	snprintf(d->trace, sizeof d->trace, "%s/trace", demo_directory(demo));
-	if (daemon_prepare_only(&d->bench, CONFIG_DRILL, &d->daemon, &d->why) < 0 ||
+	if (daemon_prepare_only(&d->bench, drill_options.forgets ? CONFIG_FORGETS : CONFIG_DRILL,
+				&d->daemon, &d->why) < 0 ||
 	    (d->prepare != NULL && d->prepare(d) < 0) ||
 	    daemon_again(&d->bench, &d->daemon, d->watchdog, &d->why) < 0 ||
 	    daemon_wait(&d->daemon, &d->why) < 0)

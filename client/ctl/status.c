@@ -31,6 +31,22 @@ struct view {
 };
 
 static void
+print_store(const msgpack_object *store)
+{
+	printf("store    %.*s, %.*s", FIELD_TEXT(store, "engine"), FIELD_TEXT(store, "state"));
+	if (field_text_length(store, "error") > 0)
+		printf(" (%.*s: detached jobs are refused and wait)", FIELD_TEXT(store, "error"));
+	printf(": %s detached jobs open, %s jobs ended, %s",
+	       unit_count(field_u64(store, "open")).text,
+	       unit_count(field_u64(store, "ended")).text,
+	       unit_bytes(field_u64(store, "bytes")).text);
+	if (field_u64(store, "commits") > 0)
+		printf("; a commit takes %s",
+		       unit_time_human(field_u64(store, "commit_p50_ns")).text);
+	printf("%s\n", field_bool(store, "loaded") ? "" : "; loading");
+}
+
+static void
 print_daemon(const msgpack_object *map)
 {
 	const msgpack_object *jobs = field_get(map, "jobs"), *table = field_get(map, "table");
@@ -55,6 +71,7 @@ print_daemon(const msgpack_object *map)
 	       unit_count(field_u64(table, "max_jobs")).text);
 	printf("%s of %s\n", unit_bytes(field_u64(table, "bytes")).text,
 	       unit_bytes(field_u64(table, "max_bytes")).text);
+	print_store(field_get(map, "store"));
 }
 
 static enum colour
