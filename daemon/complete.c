@@ -198,10 +198,12 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	receipt.flags = flags | (job->flags & JOB_DETACHED ? RECEIPT_DETACHED : 0);
 	receipt.returned_ns = broker_now(b, outcome->ended_ns);
 	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
-	if (retry_instead(b, index, &receipt, result, message))
+	if (job->more != NULL && retry_instead(b, index, &receipt, result, message))
 		return;
-	scoped_free char *told = retry_message(job, message, outcome->message_length,
-					       &receipt.outcome.message_length);
+	scoped_free char *told = NULL;
+	if (job->more != NULL)
+		told = retry_message(job, message, outcome->message_length,
+				     &receipt.outcome.message_length);
 	if (told != NULL)
 		message = told;
 	if (job->more != NULL)

@@ -53,6 +53,9 @@ print_value_cases(const struct option_row *row)
 		} else if (strcmp(row->name, "pool") == 0) {
 			printf("\t\t--pool|-p) offers=\"$(timeout 0.2 pyprepctl pools -q "
 			       "2>/dev/null)\" ;;\n");
+		} else if (strcmp(row->name, "after") == 0) {
+			printf("\t\t--after) offers=\"$(timeout 0.2 pyprepctl ls -q "
+			       "2>/dev/null)\" ;;\n");
 		}
 	}
 }
@@ -142,6 +145,8 @@ print_fish_options(const char *condition, const struct option_row *row)
 			printf("\"");
 		} else if (strcmp(row->name, "pool") == 0) {
 			printf(" -a \"(timeout 0.2 pyprepctl pools -q 2>/dev/null)\"");
+		} else if (strcmp(row->name, "after") == 0) {
+			printf(" -a \"(timeout 0.2 pyprepctl ls -q 2>/dev/null)\"");
 		}
 		printf(" -d ");
 		print_quoted(row->help);

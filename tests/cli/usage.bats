@@ -242,6 +242,9 @@ teardown() {
 	run bash -c 'source <(pyprepctl completion bash); COMP_WORDS=(pyprepctl submit --cou)
 		COMP_CWORD=2; _pyprepctl; echo "${COMPREPLY[@]}"'
 	[ "$output" = --count ]
+	run bash -c 'source <(pyprepctl completion bash); COMP_WORDS=(pyprepctl submit --jitter "")
+		COMP_CWORD=3; _pyprepctl; echo "${COMPREPLY[@]}"'
+	[ "$output" = "none full" ]
 }
 
 @test "what cannot be written is an error" {

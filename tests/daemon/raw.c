@@ -151,13 +151,22 @@ int
 raw_submit(struct raw *r, uint64_t tag, uint16_t kind, uint16_t pool, const void *params,
 	   uint32_t length)
 {
+	return raw_submit_flags(r, tag, kind, pool, 0, 0, params, length);
+}
+
+int
+raw_submit_flags(struct raw *r, uint64_t tag, uint16_t kind, uint16_t pool, uint16_t flags,
+		 int64_t items, const void *tail, uint32_t length)
+{
 	struct submit_body *body =
 		ring_reserve(&r->lane.out, MSG_SUBMIT, (uint32_t)sizeof(*body) + length);
 
 	if (body == NULL)
 		return -EAGAIN;
-	*body = (struct submit_body){ .tag = tag, .kind = kind, .pool = pool };
-	memcpy(body + 1, params, length);
+	*body = (struct submit_body){
+		.tag = tag, .item_high = items, .kind = kind, .pool = pool, .flags = flags
+	};
+	memcpy(body + 1, tail, length);
 	ring_commit(&r->lane.out, (uint32_t)sizeof(*body) + length);
 	raw_bell(r);
 	return 0;

@@ -39,6 +39,10 @@ void raw_resolve(struct raw *r, const char *kind, const char *pool, uint16_t *re
 /* A submit with packed parameters `params`: 0, or -EAGAIN when the ring is full. */
 int raw_submit(struct raw *r, uint64_t tag, uint16_t kind, uint16_t pool, const void *params,
 	       uint32_t length);
+/* The same with flags (SUBMIT_*), whose parts of the tail stand in `tail` before the parameters; an
+ * array job when `items` is not 0. */
+int raw_submit_flags(struct raw *r, uint64_t tag, uint16_t kind, uint16_t pool, uint16_t flags,
+		     int64_t items, const void *tail, uint32_t length);
 void raw_bell(struct raw *r);
 
 /* The next receipt within `ms`: 1 with *ret set, or 0, or -EPIPE. */

@@ -270,6 +270,77 @@ Test(bad_clients, that_submit_nonsense_get_it_refused_and_stay)
 	raw_close(r);
 }
 
+/* `map`, with its length before it and no parameters after it. */
+static int
+submit_policy(struct raw *r, uint64_t tag, uint16_t kind, uint16_t pool, int64_t items,
+	      const char *map, uint32_t length)
+{
+	unsigned char tail[256];
+
+	memcpy(tail, &length, sizeof(length));
+	memcpy(tail + sizeof(length), map, length);
+	return raw_submit_flags(r, tag, kind, pool, SUBMIT_POLICY, items, tail,
+				(uint32_t)sizeof(length) + length);
+}
+
+Test(bad_clients, that_submit_nonsense_as_policies_get_it_refused_and_stay)
+{
+	static const struct {
+		const char *map;
+		uint32_t length;
+		int64_t items;
+		enum job_error error;
+	} rows[] = {
+		{ "\x81\xa7retrxes\x01", 10, 0, ERR_UNKNOWN_PARAM },
+		{ "\x81\xa4nice\xa1x", 8, 0, ERR_BAD_TYPE },
+		{ "\x81\xa4nice\x14", 7, 0, ERR_OUT_OF_RANGE },
+		{ "\x82\xa4nice\x01\xa4nice\x01", 13, 0, ERR_BAD_REQUEST },
+		{ "\xdf\xff\xff\xff\xff\xa4nice\x01", 11, 0, ERR_BAD_REQUEST },
+		{ "\x80\x80", 2, 0, ERR_BAD_REQUEST },
+		{ "\x81\xa7retries\x01", 10, 10, ERR_BAD_REQUEST },
+		{ "\x81\xa7retries\x01", 10, 0, ERR_NONE },
+		{ "\x80", 1, 0, ERR_NONE },
+		{ "", 0, 0, ERR_NONE },
+	};
+	struct raw *r = raw_open(&d);
+	struct receipt receipt;
+	uint16_t kind, pool;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		raw_resolve(r, rows[i].items > 0 ? "square" : "noop", "cpu", &kind, &pool);
+		cr_assert_eq(
+			submit_policy(r, i, kind, pool, rows[i].items, rows[i].map, rows[i].length),
+			0);
+		cr_assert_eq(raw_receipt(r, 30000, &receipt), 1, "row %zu", i);
+		cr_expect_eq(receipt.tag, i);
+		cr_expect_eq(receipt.outcome.error, rows[i].error, "row %zu: %s, not %s", i,
+			     job_error_text(receipt.outcome.error), job_error_text(rows[i].error));
+	}
+	raw_close(r);
+}
+
+/* A length that goes past the record's end: nobody knows what such a client says next. */
+Test(bad_clients, whose_policies_are_longer_than_their_record_are_let_go)
+{
+	static const uint32_t lengths[] = { 2, 0x7fffffff, UINT32_MAX };
+	uint16_t kind, pool;
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		unsigned char tail[5] = { 0, 0, 0, 0, 0x80 };
+		struct raw *r = raw_open(&d);
+		memcpy(tail, &lengths[i], sizeof(lengths[i]));
+		raw_resolve(r, "noop", "cpu", &kind, &pool);
+		cr_assert_eq(raw_submit_flags(r, 1, kind, pool, SUBMIT_POLICY, 0, tail, 5), 0);
+		cr_expect(raw_is_dropped(r, 30000));
+		raw_close(r);
+		r = raw_open(&d);
+		raw_resolve(r, "noop", "cpu", &kind, &pool);
+		cr_assert_eq(raw_submit_flags(r, 1, kind, pool, SUBMIT_POLICY, 0, tail, 3), 0);
+		cr_expect(raw_is_dropped(r, 30000));
+		raw_close(r);
+	}
+}
+
 /* ---- scribbling ---- */
 
 /* Write nonsense over the lane until the broker has had enough. */
