@@ -46,6 +46,13 @@ say_missing() {
 	diff <(echo "$verbs") <(echo "$told")
 }
 
+@test "protocol.md: every key of a map of policies, and none that is not" {
+	keys=$(sed -nE 's/^	\{ "([a-z_]+)", read_.*/\1/p' "$ROOT/daemon/policy_fields.c")
+	[ "$(wc -l <<<"$keys")" -gt 10 ]
+	told=$(sed '1,/^### Policies/d; /^## /,$d' "$ROOT/docs/protocol.md" | sed -nE 's/^\| `([a-z_]+)` \|.*/\1/p')
+	diff <(echo "$keys") <(echo "$told")
+}
+
 @test "protocol.md: every error word with its exit status, in the order of the wire" {
 	errors=$(sed -nE 's/.*X\(ERR_[A-Z_]+, *"([a-z_]+)", *([0-9]+)\).*/\1 \2/p' "$ROOT/ipc/receipt.h")
 	[ "$(wc -l <<<"$errors")" -gt 20 ]
