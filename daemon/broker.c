@@ -31,6 +31,14 @@ broker_now(struct broker *b, uint64_t seen_ns)
 	return b->now_ns;
 }
 
+/* In this order: whoever is stopped between the two wakes a job late, never too early. */
+void
+broker_clocks(struct broker *b)
+{
+	uint64_t wall_ns = clock_wall();
+	b->wall_offset_ns = wall_ns - clock_now();
+}
+
 /* ---- the supervisor ---- */
 
 int
@@ -269,7 +277,7 @@ sleep_once(struct broker *b)
 	wake_disarm(&b->board->broker);
 	clients_disarm(b);
 	b->now_ns = clock_now();
-	b->wall_offset_ns = clock_wall() - b->now_ns;
+	broker_clocks(b);
 }
 
 static void
@@ -291,7 +299,7 @@ run(struct broker *b)
 		if (b->now_ns - sockets_ns > SOCKETS_EVERY_NS) {
 			sockets_ns = b->now_ns;
 			look_at_sockets(b);
-			b->wall_offset_ns = clock_wall() - b->now_ns;
+			broker_clocks(b);
 		}
 	}
 }
@@ -344,7 +352,7 @@ open_all(struct broker *b)
 	const char *why = "";
 
 	b->started_ns = b->now_ns = clock_now();
-	b->wall_offset_ns = clock_wall() - b->now_ns;
+	broker_clocks(b);
 	if (open_pools(b) < 0)
 		return -ENOMEM;
 	LIST_INIT(&b->watchers);

@@ -212,6 +212,7 @@ struct broker {
  * a turn share its time (docs: pyprep-timings), for a clock read costs as much as a tenth of
  * a job. */
 uint64_t broker_now(struct broker *b, uint64_t seen_ns);
+void broker_clocks(struct broker *b); /* wall_offset_ns, anew */
 int supervisor_tell(struct broker *b, unsigned type, const void *body);
 
 /* clients.c */

@@ -1,8 +1,4 @@
-/*
- * gate.c - the two gates on a job's way, and waiting for a time or for `release`.  See gate.h.
- *
- * Jobs that wait for a time stand in one heap; one timer is set to the first of them.
- */
+/* gate.c - the two gates on a job's way, and waiting for `release`.  See gate.h. */
 #include "daemon/gate.h"
 
 #include <errno.h>
@@ -11,9 +7,6 @@
 
 #include "daemon/gate_parts.h"
 #include "daemon/policy.h"
-#include "ipc/clock.h"
-
-#define TIMER_MOST_NS (3600 * NS_PER_S) /* a later look is set when this one is over */
 
 const char *
 wait_word(unsigned wait)
@@ -24,70 +17,6 @@ wait_word(unsigned wait)
 #undef X
 	};
 	return wait < WAIT_COUNT ? words[wait] : "unknown";
-}
-
-/* ---- waiting for a time ---- */
-
-static bool
-wakes_before(const void *context, uint32_t a, uint32_t b)
-{
-	const struct jobs *jobs = context;
-	const struct job *x = job_at(jobs, a), *y = job_at(jobs, b);
-
-	if (x->more->wake_ns != y->more->wake_ns)
-		return x->more->wake_ns < y->more->wake_ns;
-	return x->id < y->id;
-}
-
-static uint32_t *
-place_of(const void *context, uint32_t item)
-{
-	return &job_at(context, item)->more->place;
-}
-
-static const struct heap_ops by_time = { wakes_before, place_of };
-
-void
-gate_timer_at(struct broker *b, uint64_t when_ns)
-{
-	struct gate *g = b->gate;
-	uint64_t now_ns = clock_now();
-	uint64_t wait_ns = when_ns > now_ns ? when_ns - now_ns : 0;
-
-	if (g->timer_ns != 0 && g->timer_ns <= when_ns)
-		return;
-	if (wait_ns > TIMER_MOST_NS)
-		wait_ns = TIMER_MOST_NS;
-	struct timeval tv = {
-		.tv_sec = (time_t)(wait_ns / NS_PER_S),
-		.tv_usec = (suseconds_t)(wait_ns % NS_PER_S / NS_PER_US) + 1,
-	};
-	g->timer_ns = now_ns + wait_ns;
-	evtimer_add(g->timer, &tv);
-}
-
-static void
-on_timer(evutil_socket_t fd, short what, void *context)
-{
-	struct broker *b = context;
-	struct gate *g = b->gate;
-	uint32_t index;
-
-	(void)fd;
-	(void)what;
-	g->timer_ns = 0;
-	b->now_ns = clock_now();
-	while ((index = heap_first(&g->times)) != HEAP_NONE) {
-		uint64_t wake_ns = job_at(&b->jobs, index)->more->wake_ns;
-		if (wake_ns > b->now_ns) {
-			gate_timer_at(b, wake_ns);
-			break;
-		}
-		gate_enter(b, index);
-	}
-	uint64_t due_ns = limits_due(b);
-	if (due_ns != 0)
-		gate_timer_at(b, due_ns);
 }
 
 /* ---- parking ---- */
@@ -114,7 +43,7 @@ gate_unpark(struct broker *b, uint32_t index)
 	job->flags &= (uint16_t)~JOB_PARKED;
 	job->more->waits = WAIT_NOTHING;
 	if (waits == WAIT_TIME || waits == WAIT_BACKOFF)
-		heap_remove(&b->gate->times, &by_time, &b->jobs, index);
+		time_unpark(b, index);
 	else if (waits == WAIT_NEED || waits == WAIT_RATE)
 		limits_unpark(b, job->more->gate);
 	else if (waits == WAIT_AFTER)
@@ -122,16 +51,6 @@ gate_unpark(struct broker *b, uint32_t index)
 }
 
 /* ---- the first gate ---- */
-
-static void
-park_until(struct broker *b, uint32_t index)
-{
-	const struct job *job = job_at(&b->jobs, index);
-
-	gate_park(b, index, job->attempt > 1 ? WAIT_BACKOFF : WAIT_TIME);
-	heap_push(&b->gate->times, &by_time, &b->jobs, index);
-	gate_timer_at(b, job->more->wake_ns);
-}
 
 void
 gate_enter(struct broker *b, uint32_t index)
@@ -152,7 +71,7 @@ gate_enter(struct broker *b, uint32_t index)
 	} else if (more->flags & STORE_JOB_HELD) {
 		gate_park(b, index, WAIT_HELD);
 	} else if (more->wake_ns > b->now_ns) {
-		park_until(b, index);
+		time_park(b, index);
 	} else {
 		more->wake_ns = 0;
 		queue_push(b, index);
@@ -364,8 +283,7 @@ gate_open(struct broker *b)
 	if (b->gate == NULL)
 		return -ENOMEM;
 	TAILQ_INIT(&b->gate->asks);
-	b->gate->timer = evtimer_new(b->base, on_timer, b);
-	if (b->gate->timer == NULL || after_open(b->gate) < 0 || limits_open(b) < 0 ||
+	if (times_open(b) < 0 || after_open(b->gate) < 0 || limits_open(b) < 0 ||
 	    index_open(&b->gate->keys) < 0)
 		return -ENOMEM;
 	return 0;
@@ -381,8 +299,7 @@ gate_close(struct broker *b)
 	limits_close(b);
 	asks_close(g);
 	index_close(&g->keys);
-	heap_free(&g->times);
-	event_free(g->timer);
+	times_close(g);
 	free(g);
 	b->gate = NULL;
 }

@@ -1,7 +1,8 @@
 /*
  * gate_parts.h - what the files of the gate (gate.h) share.  Nobody else includes it.
  *
- *   gate.c         the two gates, time, `release`
+ *   gate.c         the two gates, `release`
+ *   gate_time.c    jobs that wait for a time
  *   gate_after.c   jobs that wait for jobs
  *   gate_limit.c   what there is only so much of: who has it, who is next
  *   gate_need.c    ... named resources
@@ -133,7 +134,8 @@ struct gate {
 	struct heap times; /* jobs that wait for a time, by more->wake_ns; more->place */
 	uint64_t bound;    /* jobs that may come into it */
 	struct event *timer;
-	uint64_t timer_ns; /* when it fires; 0: not armed */
+	uint64_t timer_ns;   /* when it fires; 0: not armed */
+	struct event *clock; /* that people set: readable when they have; NULL: not watched */
 
 	struct index parents;    /* jobs that others wait for, by id */
 	struct parents over;     /* ... of which these have ended: their children are told */
@@ -156,8 +158,15 @@ struct gate {
 };
 
 /* gate.c */
-void gate_timer_at(struct broker *b, uint64_t when_ns);
 struct job *job_of(const struct broker *b, const struct gate_job *gj);
+
+/* gate_time.c */
+int times_open(struct broker *b);
+void times_close(struct gate *g);
+void time_park(struct broker *b, uint32_t index); /* until more->wake_ns */
+void time_unpark(struct broker *b, uint32_t index);
+void times_clock_set(struct broker *b); /* b->wall_offset_ns is another */
+void gate_timer_at(struct broker *b, uint64_t when_ns);
 
 /* gate_after.c */
 int after_open(struct gate *g);
@@ -195,8 +204,8 @@ void limits_close(struct broker *b);
 enum job_error limits_bind(struct broker *b, struct gate_job *gj, const struct policy *p,
 			   bool loaded, char *why, size_t size);
 void limits_unbind(struct broker *b, struct gate_job *gj);
-bool limits_take(struct broker *b, struct gate_job *gj); /* false: parked */
-void limits_take_anyhow(struct broker *b, struct gate_job *gj);            /* it runs already */
+bool limits_take(struct broker *b, struct gate_job *gj);        /* false: parked */
+void limits_take_anyhow(struct broker *b, struct gate_job *gj); /* it runs already */
 /* `ran`: the attempt is over, and had started then (0: never); else it was not sent. */
 void limits_give(struct broker *b, struct gate_job *gj, bool ran, uint64_t started_ns);
 void limits_unpark(struct broker *b, struct gate_job *gj);

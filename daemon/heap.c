@@ -96,3 +96,10 @@ heap_moved(struct heap *h, const struct heap_ops *ops, const void *context, uint
 {
 	settle(h, ops, context, *ops->place(context, item), item);
 }
+
+void
+heap_order(struct heap *h, const struct heap_ops *ops, const void *context)
+{
+	for (uint32_t i = h->count / 2; i-- > 0;)
+		sink(h, ops, context, i, h->at[i]);
+}

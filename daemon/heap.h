@@ -32,6 +32,9 @@ void heap_remove(struct heap *h, const struct heap_ops *ops, const void *context
 /* Its key has changed. */
 void heap_moved(struct heap *h, const struct heap_ops *ops, const void *context, uint32_t item);
 
+/* Many keys have changed. */
+void heap_order(struct heap *h, const struct heap_ops *ops, const void *context);
+
 static inline uint32_t
 heap_first(const struct heap *h)
 {

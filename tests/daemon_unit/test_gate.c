@@ -643,3 +643,72 @@ Test(gate, two_rates_of_one_job_both_hold)
 	while (running_count > 0)
 		end(0, begin_ns);
 }
+
+/* ---- times ---- */
+
+static uint32_t
+enter_at(uint64_t at_ns)
+{
+	struct policy *p = policy_of(0, 0);
+
+	p->at_ns = at_ns;
+	uint32_t index = jobs_add(&b.jobs, next_id++, NULL, 0);
+	struct job *job = job_at(&b.jobs, index);
+	char why[400];
+	job->flags = JOB_NO_CLIENT;
+	job->more = calloc(1, sizeof(*job->more));
+	job->more->policy = p;
+	job->more->wake_ns = at_ns - b.wall_offset_ns;
+	cr_assert_eq(gate_bind(&b, index, false, why, sizeof(why)), ERR_NONE, "%s", why);
+	job_enter(&b, job);
+	gate_enter(&b, index);
+	return index;
+}
+
+Test(gate, a_clock_that_is_set_moves_the_times_that_people_named)
+{
+	uint32_t index[100];
+
+	b.wall_offset_ns = 5000 * NS_PER_S;
+	for (unsigned i = 0; i < 100; i++)
+		index[i] = enter_at(b.now_ns + b.wall_offset_ns + (1 + i * 37 % 100) * NS_PER_S);
+	b.wall_offset_ns += 50 * NS_PER_S; /* 50 s forward: those within have come */
+	times_clock_set(&b);
+	for (unsigned i = 0; i < 100; i++) {
+		const struct job *job = job_at(&b.jobs, index[i]);
+		uint64_t at_s = 1 + i * 37 % 100;
+		cr_assert_eq((job->flags & JOB_PARKED) != 0, at_s > 50, "%llu s",
+			     (unsigned long long)at_s);
+		cr_assert(at_s <= 50 || job->more->wake_ns == b.now_ns + (at_s - 50) * NS_PER_S);
+	}
+	b.wall_offset_ns -= 1000 * NS_PER_S; /* back: the others wait that much longer */
+	times_clock_set(&b);
+	cr_assert_eq(b.gate->times.count, 50u);
+	for (unsigned i = 0; i < 100; i++)
+		cancel(index[i]);
+}
+
+/* ---- parents ---- */
+
+/* Only a damaged store could say so. */
+Test(gate, jobs_cannot_wait_for_each_other)
+{
+	struct policy_parent parents[] = { { 1, AFTER_OK }, { 2, AFTER_OK } };
+	char why[400];
+
+	next_id = 3;
+	for (uint64_t parent = 1; parent <= 3; parent++) {
+		struct policy *p = policy_of(0, 0);
+		uint32_t index = jobs_add(&b.jobs, 2, NULL, 0);
+		struct job *job = job_at(&b.jobs, index);
+		parents[0].id = parent;
+		p->parents = parents;
+		p->parent_count = 1;
+		job->more = calloc(1, sizeof(*job->more));
+		job->more->policy = p;
+		if (parent >= 2)
+			cr_expect_eq(gate_bind(&b, index, true, why, sizeof(why)), ERR_CYCLE);
+		jobs_remove(&b.jobs, index);
+	}
+	cr_expect_eq(b.gate->parents.count, 0u);
+}
