@@ -224,6 +224,12 @@ begin_daemon(struct loader *l)
 }
 
 static bool
+is_word(const char *word, const char *text, size_t length)
+{
+	return strlen(word) == length && strncmp(text, word, length) == 0;
+}
+
+static bool
 is_pool_name(const char *name, size_t length)
 {
 	if (length < 1 || length > POOL_NAME_MAX)
@@ -292,8 +298,7 @@ begin_resource(struct loader *l, const char *name, size_t length)
 		return;
 	}
 	for (unsigned i = 0; i < c->resource_count; i++)
-		if (strlen(c->resources[i].name) == length &&
-		    strncmp(c->resources[i].name, name, length) == 0) {
+		if (is_word(c->resources[i].name, name, length)) {
 			refuse(l, "[resource \"%s\"] was already given on line %u",
 			       c->resources[i].name, l->resource_lines[i]);
 			return;
@@ -363,7 +368,7 @@ begin_section(struct loader *l, const char *at, const char *end)
 	}
 	const char *text = at + 1, *name;
 	size_t length = (size_t)(close - text), name_length;
-	if (length == 6 && strncmp(text, "daemon", 6) == 0)
+	if (is_word("daemon", text, length))
 		begin_daemon(l);
 	else if (is_named("pool", text, length, &name, &name_length))
 		begin_pool(l, name, name_length);

@@ -394,13 +394,13 @@ names_of(enum key_type type, const char **names)
 		for (; count < LINK_WAY_COUNT && count < NAMES_MAX; count++)
 			names[count] = link_rows[count].name;
 	else if (type == KEY_STORE)
-		for (; store_engines[count] != NULL && count < NAMES_MAX; count++)
+		for (; count < NAMES_MAX && store_engines[count] != NULL; count++)
 			names[count] = store_engines[count]->name;
 	else if (type == KEY_LOG_FORMAT)
 		for (; count < LOG_FORMAT_COUNT && count < NAMES_MAX; count++)
 			names[count] = log_format_names[count];
 	else if (type == KEY_STRATEGY)
-		for (; strategies[count] != NULL && count < NAMES_MAX; count++)
+		for (; count < NAMES_MAX && strategies[count] != NULL; count++)
 			names[count] = strategies[count]->name;
 	return count;
 }

@@ -239,10 +239,10 @@ gate_turn(struct broker *b)
 
 /* ---- hold and release ---- */
 
+/* A plain job gets what one with policies has. */
 static int
-give_more(struct broker *b, uint32_t index)
+give_more(struct broker *b, struct job *job, uint32_t index)
 {
-	struct job *job = job_at(&b->jobs, index);
 	char why[200];
 
 	if ((job->more = calloc(1, sizeof(*job->more))) == NULL)
@@ -261,13 +261,16 @@ gate_hold(struct broker *b, uint32_t index, bool held)
 
 	if (job->state != JOB_QUEUED || (job->flags & (JOB_ENDING | JOB_STOPPING)))
 		return -EBUSY;
-	if (job->more == NULL && (!held || give_more(b, index) < 0))
-		return held ? -ENOMEM : 0;
-	if (held == ((job->more->flags & STORE_JOB_HELD) != 0))
+	if (job->more == NULL && !held)
 		return 0;
-	job->more->flags ^= STORE_JOB_HELD;
+	if (job->more == NULL && give_more(b, job, index) < 0)
+		return -ENOMEM;
+	struct job_more *more = job->more;
+	if (held == ((more->flags & STORE_JOB_HELD) != 0))
+		return 0;
+	more->flags ^= STORE_JOB_HELD;
 	/* What is not durable yet, or waits for a worker of its own, is held when it is. */
-	if (job->more->waits == WAIT_STORE || job->more->waits == WAIT_ALONE)
+	if (more->waits == WAIT_STORE || more->waits == WAIT_ALONE)
 		return 0;
 	queue_remove(b, index);
 	gate_enter(b, index);

@@ -182,7 +182,7 @@ ask_for_client(struct broker *b, const struct client *c, struct found *found, un
 	drop_unread(b);
 	for (a = TAILQ_FIRST(&g->asks); a != NULL; a = next) {
 		next = TAILQ_NEXT(a, link);
-		if (asker(b, a) != c)
+		if (a->client != c->index || a->since_ns != c->since_ns)
 			continue;
 		if (!a->answered)
 			return GATE_WAIT;

@@ -5,6 +5,7 @@
  *   gate_time.c    jobs that wait for a time
  *   gate_after.c   jobs that wait for jobs
  *   gate_limit.c   what there is only so much of: who has it, who is next
+ *   gate_claim.c   ... what a job wants of it
  *   gate_need.c    ... named resources
  *   gate_rate.c    ... starts of a group within a window
  *   gate_key.c     at most one open job of a key; what a submit is checked for
@@ -201,9 +202,6 @@ void asks_close(struct gate *g);
 /* gate_limit.c */
 int limits_open(struct broker *b);
 void limits_close(struct broker *b);
-enum job_error limits_bind(struct broker *b, struct gate_job *gj, const struct policy *p,
-			   bool loaded, char *why, size_t size);
-void limits_unbind(struct broker *b, struct gate_job *gj);
 bool limits_take(struct broker *b, struct gate_job *gj);        /* false: parked */
 void limits_take_anyhow(struct broker *b, struct gate_job *gj); /* it runs already */
 /* `ran`: the attempt is over, and had started then (0: never); else it was not sent. */
@@ -213,12 +211,20 @@ void limits_unoffer(struct broker *b, struct gate_job *gj);
 /* Something came free: who may go on goes back to its queue. */
 void limit_offer(struct broker *b, struct limit *l);
 uint64_t limit_room(struct broker *b, struct limit *l);
+/* Nobody uses this rate any more.  It is kept as long as a start lies within its window. */
+void limit_unused(struct broker *b, struct limit *l);
+void keep_no_more(struct broker *b, const struct gate_job *gj); /* it is no keeper, if it was */
 /* Those where somebody stood back: has the other taken it? */
 void limits_look_again(struct broker *b);
 /* Those whose time has come; when the next one is due, 0: none. */
 uint64_t limits_due(struct broker *b);
 struct limit *limit_new(struct broker *b, enum wait type); /* NULL: no memory */
 void limit_free(const struct broker *b, struct limit *l);
+
+/* gate_claim.c */
+enum job_error limits_bind(struct broker *b, struct gate_job *gj, const struct policy *p,
+			   bool loaded, char *why, size_t size);
+void limits_unbind(struct broker *b, struct gate_job *gj);
 
 /* gate_need.c */
 int resources_open(struct broker *b);

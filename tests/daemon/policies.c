@@ -2,6 +2,7 @@
 #include "tests/daemon/policies.h"
 
 #include <msgpack.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,4 +179,36 @@ started_ns(const struct pyprep_receipt *r)
 	return r->slot < 0 ? 0
 			   : r->submitted_ns + r->submit_ns + r->store_ns + r->queue_ns +
 				     r->dispatch_ns;
+}
+
+struct pyprep *
+replace_broker(struct test_daemon *d, struct pyprep *p)
+{
+	pid_t broker = daemon_broker(d);
+
+	pyprep_close(p);
+	if (broker <= 0 || kill(broker, SIGKILL) < 0 ||
+	    !wait_until(60000, daemon_broker(d) > 0 && daemon_broker(d) != broker)) {
+		fprintf(stderr, "the broker %d has no successor\n", (int)broker);
+		abort();
+	}
+	return daemon_connect(d);
+}
+
+struct pyprep *
+replace_daemon(struct test_daemon *d, struct pyprep *p)
+{
+	pyprep_close(p);
+	kill(d->pid, SIGKILL);
+	if (wait_exit(d->pid, 60000) < 0) {
+		fprintf(stderr, "the daemon %d does not die\n", (int)d->pid);
+		abort();
+	}
+	d->pid = 0;
+	daemon_launch(d);
+	if (!daemon_wait_ready(d, 60000)) {
+		fprintf(stderr, "the next daemon does not start\n");
+		abort();
+	}
+	return daemon_connect(d);
 }

@@ -30,4 +30,9 @@ void release(struct pyprep *p, uint64_t id);
 /* When it started on a worker; 0: it never did. */
 uint64_t started_ns(const struct pyprep_receipt *r);
 
+/* Close the connection, kill the broker (the whole daemon), wait for the next one; a connection to
+ * it. */
+struct pyprep *replace_broker(struct test_daemon *d, struct pyprep *p);
+struct pyprep *replace_daemon(struct test_daemon *d, struct pyprep *p);
+
 #endif

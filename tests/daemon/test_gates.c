@@ -422,32 +422,9 @@ Test(gate_after, a_parent_that_ended_long_ago_is_found_in_the_store)
 
 /* ---- a new broker, a new daemon ---- */
 
-static void
-replace_broker(void)
-{
-	pid_t broker = daemon_broker(&d);
-
-	pyprep_close(p);
-	cr_assert_eq(kill(broker, SIGKILL), 0);
-	cr_assert(wait_until(60000, daemon_broker(&d) > 0 && daemon_broker(&d) != broker));
-	p = daemon_connect(&d);
-}
-
-static void
-replace_daemon(void)
-{
-	pyprep_close(p);
-	cr_assert_eq(kill(d.pid, SIGKILL), 0);
-	cr_assert_geq(wait_exit(d.pid, 60000), 0);
-	d.pid = 0;
-	daemon_launch(&d);
-	cr_assert(daemon_wait_ready(&d, 60000));
-	p = daemon_connect(&d);
-}
-
 /* Parents of all sorts: one ends before, one fails before, one after. */
 static void
-survive(void (*replace)(void))
+survive(struct pyprep *(*replace)(struct test_daemon *, struct pyprep *))
 {
 	struct pyprep_receipt r;
 	struct pyprep_policy held = { .hold = 1 };
@@ -466,7 +443,7 @@ survive(void (*replace)(void))
 	uint64_t child = detach(p, "noop", NULL, &two, NULL);
 	uint64_t other = detach(p, "noop", NULL, &three, NULL);
 	uint64_t grandchild = detach_after(p, "noop", child, false);
-	replace();
+	p = replace(&d, p);
 	cr_assert(ended_as(p, delayed, "succeeded"));
 	cr_expect(job_is(p, late, "queued"));
 	cr_expect(job_is(p, child, "queued"));
@@ -503,7 +480,7 @@ Test(gate_restart, a_failure_reaches_all_children_although_the_broker_dies_meanw
 		id[i] = detach_after(p, "noop", i % 3 == 0 ? parent : id[i - 1], false);
 	release(p, parent);
 	cr_assert(wait_until(20000, !job_is(p, parent, "queued")));
-	replace_broker();
+	p = replace_broker(&d, p);
 	for (unsigned i = 0; i < 500; i++) {
 		struct pyprep_receipt r;
 		end_of(p, id[i], 60000, &r);
