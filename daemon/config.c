@@ -335,7 +335,7 @@ is_named(const char *word, const char *text, size_t length, const char **ret, si
 {
 	size_t begin = strlen(word);
 
-	if (length < begin + 3 || strncmp(text, word, begin) != 0)
+	if (length < begin + 3 || !is_word(word, text, begin))
 		return false;
 	size_t blanks = strspn(text + begin, " \t");
 	begin += blanks + 1;
