@@ -125,6 +125,7 @@ exit_status(const struct outcome *o, bool command)
 		return job_error_exit(ERR_CANCELLED);
 	case JOB_TIMED_OUT:
 		return job_error_exit(ERR_TIMED_OUT);
+	case JOB_DEAD:
 	case JOB_REFUSED:
 		return error_status(o->error);
 	default:

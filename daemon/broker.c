@@ -314,6 +314,7 @@ open_pools(struct broker *b)
 		p->index = i;
 		p->wanted = p->config->workers;
 		p->link = p->config->link;
+		p->alone_head = p->alone_tail = JOB_NONE;
 		snprintf(p->executor_name, sizeof(p->executor_name), "%s",
 			 p->config->executor->name);
 		if (pool_queue_open(p) < 0)

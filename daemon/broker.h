@@ -11,6 +11,7 @@
  *   crew.c      workers come and go: links, deaths
  *   array.c     ranges of array jobs
  *   drain.c     an orderly end of work
+ *   quarantine.c  jobs that kill their worker, again and again
  *   hung.c      workers that were stopped with jobs on them
  *   deadline.c  timeouts, cancels, what happens when a worker does not obey
  *   complete.c  a job ends: receipt, history, those who wait
@@ -105,6 +106,7 @@ struct crew { /* one worker */
 	TAILQ_ENTRY(crew) busy_link; /* while it has jobs */
 	bool seen_ready;             /* the broker knows that it is */
 	bool overran; /* its job runs longer than was thought: nothing is sent ahead */
+	bool alone;   /* runs a suspect: nothing else goes there (quarantine.c) */
 	bool leaving; /* the supervisor has been asked to stop it */
 	uint16_t pool, slot;
 	uint32_t pid, generation, restarts;
@@ -136,6 +138,7 @@ struct pool {
 	enum pool_state state;
 	bool known; /* the supervisor has told how it is */
 	uint64_t queued, running;
+	uint32_t alone_head, alone_tail; /* suspects that wait for a fresh worker, by prev and next */
 	uint64_t ended[JOB_STATE_COUNT];
 	struct crew *crew[WORKERS_MAX];   /* NULL: never seen */
 	unsigned crew_count;              /* slots seen */
@@ -184,6 +187,7 @@ struct broker {
 	struct crew *touched;
 	uint32_t unready; /* crews up and not seen ready */
 	uint32_t waiting; /* bit per pool: its queue may hold jobs */
+	uint32_t alone;   /* bit per pool: suspects wait for a fresh worker */
 	uint64_t queued_ns; /* of the job that was queued last: see queue_push() */
 	struct event *listening, *listen_again;
 	bool someone_doomed;
@@ -278,6 +282,8 @@ enum job_error admit_limits(const struct broker *b, const struct pool *p, const 
 /* dispatch.c */
 unsigned dispatch_results(struct broker *b);
 void dispatch_jobs(struct broker *b);
+/* The job that is first in its queue to this worker; false: not now, or it is parked. */
+bool dispatch_one(struct broker *b, struct pool *p, struct crew *w, uint32_t index);
 bool dispatch_pending(struct broker *b); /* is something in a link, right before sleeping */
 void dispatch_wake(struct broker *b);
 /* Take a ticket's job back from its worker if it has not started; a stopping one is completed. */

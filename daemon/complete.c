@@ -10,6 +10,7 @@
 #include "daemon/durable.h"
 #include "daemon/gate.h"
 #include "daemon/log.h"
+#include "daemon/quarantine.h"
 #include "daemon/request.h"
 #include "daemon/retry.h"
 #include "ipc/cleanup.h"
@@ -186,6 +187,33 @@ job_ended(struct broker *b, uint32_t index, const struct receipt *receipt, const
 		watchers_tell(b, id);
 }
 
+/* A job with job->more is over.  Its last message says of its attempts, too. */
+static void
+complete_more(struct broker *b, uint32_t index, struct receipt *receipt, const void *result,
+	      const void *message)
+{
+	struct job *job = job_at(&b->jobs, index);
+	char sentence[QUARANTINE_TEXT];
+
+	gate_leave(b, index, receipt->outcome.started_ns);
+	if ((job->flags & JOB_DETACHED) && drain_lost(job, &receipt->outcome)) {
+		durable_lost(b, index);
+		return;
+	}
+	if (quarantine_is_dead(job, receipt)) {
+		quarantine_sentence(job, receipt, message, sentence, sizeof(sentence));
+		message = sentence;
+	}
+	scoped_free char *told = retry_message(job, message, receipt->outcome.message_length,
+					       &receipt->outcome.message_length);
+	if (told != NULL)
+		message = told;
+	if (job->flags & JOB_DETACHED)
+		durable_end(b, index, receipt, result, message, NULL);
+	else
+		job_ended(b, index, receipt, result, message);
+}
+
 void
 job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, uint32_t flags,
 	     const void *result, const void *message)
@@ -198,24 +226,10 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	receipt.flags = flags | (job->flags & JOB_DETACHED ? RECEIPT_DETACHED : 0);
 	receipt.returned_ns = broker_now(b, outcome->ended_ns);
 	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
-	if (job->more != NULL && retry_instead(b, index, &receipt, result, message))
-		return;
-	scoped_free char *told = NULL;
-	if (job->more != NULL)
-		told = retry_message(job, message, outcome->message_length,
-				     &receipt.outcome.message_length);
-	if (told != NULL)
-		message = told;
-	if (job->more != NULL)
-		gate_leave(b, index, outcome->started_ns);
-	if ((job->flags & JOB_DETACHED) && drain_lost(job, outcome)) {
-		durable_lost(b, index);
-		return;
-	}
-	if (job->flags & JOB_DETACHED)
-		durable_end(b, index, &receipt, result, message, NULL);
-	else
+	if (job->more == NULL)
 		job_ended(b, index, &receipt, result, message);
+	else if (!retry_instead(b, index, &receipt, result, message))
+		complete_more(b, index, &receipt, result, message);
 }
 
 void

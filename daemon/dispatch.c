@@ -22,6 +22,7 @@
 #include "daemon/durable.h"
 #include "daemon/gate.h"
 #include "daemon/policy.h"
+#include "daemon/quarantine.h"
 #include "ipc/clock.h"
 
 #define AWAKE_BACKLOG_NS 20000u /* an awake worker with less than this gets the next job */
@@ -48,7 +49,7 @@ is_ready(const struct crew *w)
 static bool
 has_credit(const struct pool *p, const struct crew *w, const struct job *job, uint64_t estimate)
 {
-	if (!w->up || w->retiring || w->leaving || !is_ready(w))
+	if (!w->up || w->retiring || w->leaving || w->alone || !is_ready(w))
 		return false;
 	if (w->outstanding < p->config->concurrency)
 		return true;
@@ -163,6 +164,48 @@ send_range(struct broker *b, struct crew *w, uint32_t index)
 	return 0;
 }
 
+/* To this worker.  1: it is on its way; 0: it is no longer first in its queue; -1: not now. */
+static int
+hand_out(struct broker *b, struct pool *p, struct crew *w, uint32_t index)
+{
+	struct job *job = job_at(&b->jobs, index);
+	uint64_t timeout_ns = job->timeout_ns, estimate = estimate_of(p, job);
+
+	if (job->more != NULL && !gate_pass(b, index))
+		return 0;
+	int r = job->array != NULL ? send_range(b, w, index) : send_job(b, w, index);
+	if (r == -EMSGSIZE)
+		return 0;
+	if (r < 0) { /* its link is full: when a result comes we are here again */
+		if (job->more != NULL)
+			gate_unpass(b, index);
+		return -1;
+	}
+	if (p->strategy->handed != NULL)
+		p->strategy->handed(p, job);
+	crew_took(b, w);
+	crew_touch(b, w);
+	if (b->deadline_ns == 0)
+		deadline_at(b, b->now_ns + HUNG_LOOK_NS);
+	w->estimate_ns += estimate;
+	if (timeout_ns > 0)
+		deadline_at(b, b->now_ns + timeout_ns);
+	return 1;
+}
+
+bool
+dispatch_one(struct broker *b, struct pool *p, struct crew *w, uint32_t index)
+{
+	return hand_out(b, p, w, index) > 0;
+}
+
+/* May a detached job be started? */
+static bool
+may_start(struct broker *b, uint32_t index)
+{
+	return durable_may_start(b, index) && drain_passes(b, index) && !quarantine_takes(b, index);
+}
+
 static void
 dispatch_pool(struct broker *b, struct pool *p)
 {
@@ -172,39 +215,19 @@ dispatch_pool(struct broker *b, struct pool *p)
 		pool_failed(b, p); /* what came back from its last workers */
 	while (pool_starts(p) && (index = queue_peek(b, p)) != JOB_NONE) {
 		struct job *job = job_at(&b->jobs, index);
-		if ((job->flags & JOB_DETACHED) &&
-		    (!durable_may_start(b, index) || !drain_passes(b, index)))
+		if ((job->flags & JOB_DETACHED) && !may_start(b, index))
 			continue;
-		uint64_t estimate = estimate_of(p, job);
-		struct crew *w = choose(p, job, estimate);
-		if (w == NULL)
+		struct crew *w = choose(p, job, estimate_of(p, job));
+		if (w == NULL || hand_out(b, p, w, index) < 0)
 			return;
-		if (job->more != NULL && !gate_pass(b, index))
-			continue;
-		uint64_t timeout_ns = job->timeout_ns;
-		int r = job->array != NULL ? send_range(b, w, index) : send_job(b, w, index);
-		if (r == -EMSGSIZE)
-			continue;
-		if (r < 0) { /* its link is full: when a result comes we are here again */
-			if (job->more != NULL)
-				gate_unpass(b, index);
-			return;
-		}
-		if (p->strategy->handed != NULL)
-			p->strategy->handed(p, job);
-		crew_took(b, w);
-		crew_touch(b, w);
-		if (b->deadline_ns == 0)
-			deadline_at(b, b->now_ns + HUNG_LOOK_NS);
-		w->estimate_ns += estimate;
-		if (timeout_ns > 0)
-			deadline_at(b, b->now_ns + timeout_ns);
 	}
 }
 
 void
 dispatch_jobs(struct broker *b)
 {
+	if (b->alone != 0)
+		quarantine_dispatch(b);
 	for (uint32_t left = b->waiting; left != 0; left &= left - 1)
 		dispatch_pool(b, &b->pools[__builtin_ctz(left)]);
 }
@@ -263,8 +286,10 @@ crew_settle(struct broker *b, struct crew *w, uint32_t ticket)
 	w->tickets[ticket] = JOB_NONE;
 	w->stops_due -= w->stop_due[ticket] != 0;
 	w->stop_due[ticket] = 0;
-	if (--w->outstanding == 0)
+	if (--w->outstanding == 0) {
 		TAILQ_REMOVE(&b->busy, w, busy_link);
+		w->alone = false;
+	}
 	const struct job *job = index == ORPHAN ? NULL : job_at(&b->jobs, index);
 	uint64_t estimate = job == NULL ? 0 : estimate_of(p, job);
 	if (job != NULL && p->strategy->settled != NULL)

@@ -7,6 +7,7 @@
 
 #include "daemon/gate_parts.h"
 #include "daemon/policy.h"
+#include "daemon/quarantine.h"
 
 const char *
 wait_word(unsigned wait)
@@ -48,6 +49,8 @@ gate_unpark(struct broker *b, uint32_t index)
 		limits_unpark(b, job->more->gate);
 	else if (waits == WAIT_AFTER)
 		after_spare(b, job->more->gate);
+	else if (waits == WAIT_ALONE)
+		quarantine_drop(b, index);
 }
 
 /* ---- the first gate ---- */

@@ -16,6 +16,7 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/policy.h"
+#include "daemon/quarantine.h"
 #include "ipc/clock.h"
 
 #define PAST_KEPT 8u /* ends of attempts that are remembered */
@@ -160,10 +161,12 @@ asks_again(struct job *job, const struct receipt *receipt, uint64_t *ret_wait_ns
 	struct job_more *more = job->more;
 
 	*ret_wait_ns = 0;
-	if (is_forgiven(job, receipt)) {
+	if (is_forgiven(job, receipt) || quarantine_judge(job, receipt) == VERDICT_AGAIN) {
 		more->forgiven++;
 		return true;
 	}
+	if (more->flags & STORE_JOB_SUSPECT && receipt->outcome.cause == CAUSE_WORKER_DIED)
+		return false; /* alone, and dead again */
 	unsigned attempt = job->attempt > more->forgiven ? job->attempt - more->forgiven : 1;
 	return more->policy != NULL && job->attempt < UINT16_MAX &&
 	       policy_retries(more->policy, attempt, &receipt->outcome, random_number(),

@@ -11,9 +11,10 @@
 #include "tests/daemon/detached.h"
 #include "tests/daemon/jobs.h"
 
-#define CONFIG                                              \
-	"[pool \"cpu\"]\nexecutor = process\nworkers = 2\n" \
-	"[pool \"io\"]\nexecutor = event\n"                 \
+#define CONFIG                                                     \
+	"[pool \"cpu\"]\nexecutor = process\nworkers = 2\n"        \
+	"[pool \"threads\"]\nexecutor = thread\nconcurrency = 4\n" \
+	"[pool \"io\"]\nexecutor = event\n"                        \
 	"[pool \"shell\"]\nexecutor = command\nworkers = 2\ngrace = 50ms\n"
 
 static struct test_daemon d;
@@ -176,6 +177,40 @@ Test(detached, are_left_to_the_next_daemon_by_one_that_ends)
 	/* Those that ran were finished, the others not begun. */
 	for (int i = 0; i < 6; i++)
 		expect_end(p, ids[i], "succeeded", 1);
+	pyprep_close(p);
+}
+
+Test(detached, are_put_aside_when_they_kill_their_worker_alone_too)
+{
+	struct pyprep *p = daemon_connect(&d);
+	uint64_t id = submit(p, "fail", "cpu", "how=signal", NULL, NULL);
+
+	/* Three times among others, once alone. */
+	expect_end(p, id, "dead", 4);
+	cr_expect(daemon_logged(&d, "is put aside"));
+	char words[64];
+	snprintf(words, sizeof(words), "ids=%llu,", (unsigned long long)id);
+	cr_assert_eq(ask(p, "retry", words, NULL), 0);
+	cr_assert(wait_until(20000, job_is(p, id, "dead") && job_attempt(p, id) > 4));
+	pyprep_close(p);
+}
+
+/* On a thread worker nobody can tell who of those that ran there killed it: being alone tells. */
+Test(detached, are_not_blamed_for_another_jobs_deeds)
+{
+	struct pyprep *p = daemon_connect(&d);
+	uint64_t naps[3], killer;
+
+	for (int i = 0; i < 3; i++)
+		naps[i] = submit(p, "sleep", "threads", "ms=400", NULL, NULL);
+	killer = submit(p, "fail", "threads", "how=signal", NULL, NULL);
+	for (int i = 0; i < 3; i++) {
+		char words[64];
+		snprintf(words, sizeof(words), "ids=%llu,", (unsigned long long)naps[i]);
+		cr_assert_eq(ask(p, "wait", words, NULL), 0);
+		cr_expect(job_is(p, naps[i], "succeeded"));
+	}
+	cr_assert(wait_until(20000, job_is(p, killer, "dead")));
 	pyprep_close(p);
 }
 
