@@ -66,12 +66,12 @@ measure_row(const struct aside *aside, struct row_run *run)
 
 /* ---- which rows ---- */
 
-#define GROUP_NAMES "jobs ipc all"
+#define GROUP_NAMES "jobs store ipc all"
 
 static const struct bench_row *
 find_row(const char *name)
 {
-	static const char *const groups[] = { "jobs", "ipc", "all" };
+	static const char *const groups[] = { "jobs", "store", "ipc", "all" };
 	struct nearest nearest;
 
 	nearest_begin(&nearest, name);
@@ -93,7 +93,8 @@ find_row(const char *name)
 static bool
 is_group(const char *word)
 {
-	return strcmp(word, "jobs") == 0 || strcmp(word, "ipc") == 0 || strcmp(word, "all") == 0;
+	return strcmp(word, "jobs") == 0 || strcmp(word, "store") == 0 ||
+	       strcmp(word, "ipc") == 0 || strcmp(word, "all") == 0;
 }
 
 static bool
@@ -202,7 +203,7 @@ bench_run(const struct words *words)
 extern const struct command command_bench;
 const struct command command_bench = {
 	.name = "bench",
-	.args = "[ROW... | jobs | ipc | all] [--quick] [--attach] [--json]",
+	.args = "[ROW... | jobs | store | ipc | all] [--quick] [--attach] [--json]",
 	.summary = "measure pyprep on this machine, beside what the machine can do",
 	.examples = "  pyprepctl bench --quick\n"
 		    "  pyprepctl bench attached_latency attached_rate\n"

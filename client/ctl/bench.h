@@ -55,7 +55,7 @@ struct bench_result {
 enum bench_goal { RATIO_AT_MOST, RATIO_AT_LEAST, VALUE_AT_MOST, VALUE_AT_LEAST };
 
 struct bench_row {
-	const char *group; /* jobs, ipc */
+	const char *group; /* jobs, store, ipc */
 	const char *name, *unit;
 	const char *what;  /* is measured */
 	const char *least; /* the floor, in words */
@@ -70,7 +70,7 @@ extern const struct bench_row bench_rows[]; /* name NULL at the end */
 	"attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate " \
 	"replacement bytes_per_job idle_pss start array_attach array_sum "          \
 	"counter_atomic counter_pipelined counter_single pipe_rtt lock_pair "       \
-	"queue_1to1 queue_2to2"
+	"queue_1to1 queue_2to2 detached_one detached_done detached_backlog"
 
 int bench_fail(struct bench_result *result, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -187,6 +187,12 @@ int bench_counter_pipelined(const struct bench *bench, struct bench_result *resu
 int bench_counter_single(const struct bench *bench, struct bench_result *result);
 int bench_queue_1to1(const struct bench *bench, struct bench_result *result);
 int bench_queue_2to2(const struct bench *bench, struct bench_result *result);
+
+/* ---- bench_store.c ---- */
+
+int bench_detached_one(const struct bench *bench, struct bench_result *result);
+int bench_detached_done(const struct bench *bench, struct bench_result *result);
+int bench_detached_backlog(const struct bench *bench, struct bench_result *result);
 
 /* ---- bench_pipe.c ---- */
 
