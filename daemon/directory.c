@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sysexits.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
@@ -63,6 +66,23 @@ take_lock(int fd, const char *dir)
 	return 0;
 }
 
+/* Does somebody listen at the socket there?  Then its daemon lives although its lock file is gone:
+ * nothing is taken from it. */
+static bool
+is_served(const char *dir)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	scoped_fd fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	/* The service manager's socket is always served: by us, in a moment. */
+	if (fd < 0 || sd_listen_fds(0) > 0)
+		return false;
+	if (snprintf(address.sun_path, sizeof(address.sun_path), "%s/pyprepd.sock", dir) >=
+	    (int)sizeof(address.sun_path))
+		return false;
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN;
+}
+
 int
 directory_lock(const char *dir, int *ret_fd)
 {
@@ -82,6 +102,13 @@ directory_lock(const char *dir, int *ret_fd)
 	int status = take_lock(fd, dir);
 	if (status != 0)
 		return status;
+	if (is_served(dir)) {
+		log_error("a daemon answers at %s/pyprepd.sock, although its lock file is gone; "
+			  "stop it, "
+			  "or give another --runtime-dir",
+			  dir);
+		return EX_TEMPFAIL;
+	}
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
 		log_warn("cannot write %s: %s", path, strerror(errno));
 	*ret_fd = take_fd(&fd);
