@@ -8,56 +8,22 @@
 
 #include "client/internal.h"
 
-/* The way's times, in order; see struct receipt. */
-enum { SUBMITTED, RECEIVED, HANDED, STARTED, ENDED, RETURNED, TIMES };
-
-/*
- * A time that never came (a job cancelled while it was queued has no start) counts as the
- * next one that did, so its stage takes no time; after the last one that came, as that.
- */
-static void
-fill_gaps(uint64_t t[TIMES])
-{
-	uint64_t last = 0;
-
-	for (int i = 0; i < TIMES; i++)
-		if (t[i] != 0)
-			last = t[i];
-	for (int i = TIMES - 1; i >= 0; i--) {
-		if (t[i] == 0)
-			t[i] = last;
-		last = t[i];
-	}
-}
-
-static uint64_t
-span(uint64_t from, uint64_t to)
-{
-	return to > from ? to - from : 0;
-}
-
-/* A time out of order cuts its stage to zero, and the residual says by how much. */
 static void
 fill_stages(const struct receipt *r, uint64_t returned_ns, struct pyprep_receipt *ret)
 {
-	uint64_t t[TIMES] = {
-		[SUBMITTED] = r->submitted_ns, [RECEIVED] = r->received_ns,
-		[HANDED] = r->handed_ns,       [STARTED] = r->outcome.started_ns,
-		[ENDED] = r->outcome.ended_ns, [RETURNED] = returned_ns,
-	};
+	struct stages s;
 
-	fill_gaps(t);
-	ret->submit_ns = span(t[SUBMITTED], t[RECEIVED]);
-	ret->store_ns = 0;
-	ret->queue_ns = span(t[RECEIVED], t[HANDED]);
-	ret->dispatch_ns = span(t[HANDED], t[STARTED]);
-	ret->run_ns = span(t[STARTED], t[ENDED]);
-	ret->return_ns = span(t[ENDED], t[RETURNED]);
-	ret->total_ns = span(t[SUBMITTED], t[RETURNED]);
-	ret->residual_ns = (int64_t)(ret->total_ns - ret->submit_ns - ret->queue_ns -
-				     ret->dispatch_ns - ret->run_ns - ret->return_ns);
-	ret->submitted_ns = t[SUBMITTED];
-	ret->ended_ns = t[ENDED];
+	receipt_stages(r, returned_ns, &s);
+	ret->submit_ns = s.submit_ns;
+	ret->store_ns = s.store_ns;
+	ret->queue_ns = s.queue_ns;
+	ret->dispatch_ns = s.dispatch_ns;
+	ret->run_ns = s.run_ns;
+	ret->return_ns = s.return_ns;
+	ret->total_ns = s.total_ns;
+	ret->residual_ns = s.residual_ns;
+	ret->submitted_ns = s.submitted_ns;
+	ret->ended_ns = s.ended_ns;
 }
 
 static const char *

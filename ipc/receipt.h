@@ -144,6 +144,16 @@ struct receipt {
 	int32_t priority;
 };
 
+/* The way in its stages.  They sum to the total but for the residual: a time out of order cuts its
+ * stage to zero, and the residual says by how much. */
+struct stages {
+	uint64_t submitted_ns, ended_ns; /* moments */
+	uint64_t submit_ns, store_ns, queue_ns, dispatch_ns, run_ns, return_ns, total_ns;
+	int64_t residual_ns;
+};
+/* `returned_ns`: of the receipt, or when the client took it. */
+void receipt_stages(const struct receipt *r, uint64_t returned_ns, struct stages *ret);
+
 #define RECEIPT_TRUNCATED 1u /* stdout or stderr was longer than the cap */
 #define RECEIPT_DETACHED 4u  /* it lived in the store */
 #define RECEIPT_BYSTANDER 2u /* died of another job's deed on the same worker */

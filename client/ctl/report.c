@@ -66,8 +66,8 @@ ctl_connect(struct pyprep **ret)
 	return 0;
 }
 
-static void
-no_memory(void)
+_Noreturn void
+ctl_no_memory(void)
 {
 	fputs("pyprepctl: out of memory\n", stderr);
 	exit(EXIT_OURS);
@@ -78,7 +78,7 @@ ctl_alloc(size_t count, size_t size)
 {
 	void *memory = calloc(count, size);
 	if (!memory)
-		no_memory();
+		ctl_no_memory();
 	return memory;
 }
 
@@ -87,7 +87,7 @@ ctl_realloc(void *old, size_t size)
 {
 	void *memory = realloc(old, size);
 	if (!memory)
-		no_memory();
+		ctl_no_memory();
 	return memory;
 }
 

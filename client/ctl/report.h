@@ -26,6 +26,7 @@ int ctl_connect(struct pyprep **ret);
 /* Zeroed memory; ends the program with status 125 when there is none. */
 void *ctl_alloc(size_t count, size_t size);
 void *ctl_realloc(void *old, size_t size);
+_Noreturn void ctl_no_memory(void);
 
 /* Has a write to stdout failed already? */
 bool output_broken(void);

@@ -2,8 +2,8 @@
  * stats.h - percentiles of many values.
  *
  * Up to SAMPLES_EXACT values are kept and sorted: exact.  Beyond, they go into a
- * log-linear histogram (128 steps per power of two): a percentile is then off by 0.4 % of
- * itself at most, and memory stays at 60 KiB.  Percentiles are the nearest rank: the least
+ * log-linear histogram (ipc/histogram.h): a percentile is then off by 0.4 % of itself at
+ * most, and memory stays below 60 KiB.  Percentiles are the nearest rank: the least
  * value that at least p % of the values do not exceed.
  */
 #ifndef PYPREP_CTL_STATS_H
@@ -11,6 +11,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "ipc/histogram.h"
 
 #define SAMPLES_EXACT 65536
 
@@ -20,7 +22,8 @@ struct samples {
 	uint64_t *values; /* while count <= SAMPLES_EXACT */
 	uint64_t capacity;
 	bool sorted;
-	uint64_t *buckets; /* afterwards */
+	bool poured; /* afterwards: they are in ... */
+	struct histogram histogram;
 };
 
 /* A zeroed struct is an empty one. */
