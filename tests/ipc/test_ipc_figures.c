@@ -160,7 +160,7 @@ some(struct figures *f, unsigned jobs)
 		struct receipt r =
 			receipt((enum job_state)(JOB_SUCCEEDED + next() % 6),
 				(enum job_cause)(next() % JOB_CAUSE_COUNT), (uint8_t)(next() % 5));
-		r.outcome.ended_ns += next() >> (next() % 64 + 1);
+		r.outcome.ended_ns += next() >> (1 + next() % 63);
 		r.returned_ns = r.outcome.ended_ns + next() % 100000;
 		r.items = next() % 3;
 		figures_count(f, &r);
