@@ -18,6 +18,7 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
+#include "daemon/tallies.h"
 #include "ipc/clock.h"
 
 #define SOCKETS_EVERY_NS (100 * NS_PER_US) /* sockets are looked at this often while busy */
@@ -379,13 +380,14 @@ open_all(struct broker *b)
 	if (r < 0)
 		log_error("the store cannot be opened: %s",
 			  problem.message[0] != '\0' ? problem.message : strerror(-r));
-	return r;
+	return r < 0 ? r : tallies_open(b);
 }
 
 static void
 close_all(struct broker *b)
 {
 	clients_close(b);
+	tallies_close(b);
 	durable_close(b);
 	for (unsigned i = 0; i < b->pool_count; i++) {
 		for (unsigned slot = 0; slot < b->pools[i].crew_count; slot++) {

@@ -17,6 +17,7 @@
  *   complete.c  a job ends: receipt, history, those who wait
  *   durable.c   detached jobs: what goes into the store (durable_load.c: what comes back)
  *   requests.c  the verbs of control requests (request_*.c)
+ *   tallies.c   what the jobs of a day came to
  *   history.c   receipts of ended jobs, in a file
  *
  * Everything here belongs to the broker's single thread.
@@ -198,6 +199,7 @@ struct broker {
 	struct event *deadline;
 	uint64_t deadline_ns; /* when the timer fires; 0: not armed */
 	struct history history;
+	struct tallies *tallies; /* of today, by kind and pool */
 	struct durable *durable; /* NULL before it is open */
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;

@@ -13,6 +13,7 @@
 #include "daemon/quarantine.h"
 #include "daemon/request.h"
 #include "daemon/retry.h"
+#include "daemon/tallies.h"
 #include "ipc/cleanup.h"
 #include "ipc/clock.h"
 
@@ -168,6 +169,7 @@ job_ended(struct broker *b, uint32_t index, const struct receipt *receipt, const
 
 	job_change(b, job, receipt->outcome.state);
 	remember(b, receipt, result, message);
+	tallies_job(b, receipt);
 	if (receipt->outcome.state != JOB_SUCCEEDED)
 		say_failure(b, receipt, message);
 	if (!(job->flags & JOB_NO_CLIENT)) {
@@ -282,5 +284,6 @@ refuse_submit(struct broker *b, struct client *c, const struct submit_body *subm
 		{ message, receipt.outcome.message_length },
 	};
 	b->ended[state]++;
+	tallies_job(b, &receipt);
 	client_put(b, c, MSG_RECEIPT, parts, 2);
 }

@@ -75,6 +75,7 @@ void verb_show(struct broker *b, const struct request *r);
 void verb_wait(struct broker *b, const struct request *r);
 void verb_ipc(struct broker *b, const struct request *r);
 void verb_logs(struct broker *b, const struct request *r);
+void verb_report(struct broker *b, const struct request *r);
 void verb_rm(struct broker *b, const struct request *r);
 void verb_retry(struct broker *b, const struct request *r);
 void verb_drain(struct broker *b, const struct request *r);

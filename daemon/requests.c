@@ -402,6 +402,7 @@ static const struct verb verbs[] = {
 	{ "drain", ACCESS_OPERATE, verb_drain },    { "rm", ACCESS_SUBMIT, verb_rm },
 	{ "retry", ACCESS_SUBMIT, verb_retry },
 	{ "strategy", ACCESS_OPERATE, verb_strategy },
+	{ "report", ACCESS_SUBMIT, verb_report },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -147,24 +147,48 @@ write_outcomes(const struct figures *f, struct varint_out *out)
 		}
 }
 
+static void
+write_counts(const struct figures *f, struct varint_out *out)
+{
+	varint_put(out, FIGURES_VERSION);
+	for (unsigned i = 0; i < COUNTS; i++)
+		varint_put(out, *(const uint64_t *)((const char *)f + counts[i]));
+	write_outcomes(f, out);
+}
+
+static void
+write_histogram(const struct figures *f, unsigned which, struct varint_out *out)
+{
+	struct varint_out length = { 0 };
+
+	if (f->stages[which].n == 0)
+		return;
+	histogram_write(&f->stages[which], &length);
+	varint_put(out, which);
+	varint_put(out, length.length);
+	histogram_write(&f->stages[which], out);
+}
+
 size_t
 figures_write(const struct figures *f, void *to, size_t room)
 {
 	struct varint_out out = { .at = to, .room = room };
 
-	varint_put(&out, FIGURES_VERSION);
-	for (unsigned i = 0; i < COUNTS; i++)
-		varint_put(&out, *(const uint64_t *)((const char *)f + counts[i]));
-	write_outcomes(f, &out);
-	for (unsigned i = 0; i < FIGURE_COUNT; i++) {
-		struct varint_out length = { 0 };
-		if (f->stages[i].n == 0)
-			continue;
-		histogram_write(&f->stages[i], &length);
-		varint_put(&out, i);
-		varint_put(&out, length.length);
-		histogram_write(&f->stages[i], &out);
-	}
+	write_counts(f, &out);
+	for (unsigned i = 0; i < FIGURE_COUNT; i++)
+		write_histogram(f, i, &out);
+	return out.length;
+}
+
+size_t
+figures_write_part(const struct figures *f, unsigned part, void *to, size_t room)
+{
+	static const struct figures none;
+	struct varint_out out = { .at = to, .room = room };
+
+	write_counts(part < FIGURE_COUNT ? &none : f, &out);
+	if (part < FIGURE_COUNT)
+		write_histogram(f, part, &out);
 	return out.length;
 }
 

@@ -70,6 +70,9 @@ uint64_t figures_state(const struct figures *f, enum job_state state);
  */
 #define FIGURES_VERSION 1u
 size_t figures_write(const struct figures *f, void *to, size_t room);
+/* Part `part` of FIGURE_PARTS, for what must be short: together they add up to all of it. */
+#define FIGURE_PARTS (FIGURE_COUNT + 1u)
+size_t figures_write_part(const struct figures *f, unsigned part, void *to, size_t room);
 /* Add what stands there.  0; -EPROTO: these are no figures; -ENOMEM.  After an error `f` may have
  * a part of them. */
 int figures_read(struct figures *f, const void *from, size_t length);

@@ -102,6 +102,8 @@ struct machine {
 	double hop_ns;       /* a cache line from one CPU to another; NAN with one CPU */
 };
 void machine_look(struct machine *ret);
+/* The same without measuring anything: no hop, not how busy. */
+void machine_name(struct machine *ret);
 bool machine_near(const struct machine *machine);
 bool machine_noisy(const struct machine *machine);
 

@@ -101,13 +101,9 @@ look_at_cpus(struct machine *m)
 {
 	cpu_set_t set;
 
-	m->hop_ns = NAN;
 	m->cpus = 1;
-	if (sched_getaffinity(0, sizeof set, &set) < 0)
-		return;
-	m->cpus = (unsigned)CPU_COUNT(&set);
-	if (m->cpus > 1)
-		m->hop_ns = measure_hop(floor_cpu(0), floor_cpu(1));
+	if (sched_getaffinity(0, sizeof set, &set) == 0)
+		m->cpus = (unsigned)CPU_COUNT(&set);
 }
 
 static void
@@ -163,20 +159,28 @@ others_busy(void)
 }
 
 void
-machine_look(struct machine *ret)
+machine_name(struct machine *ret)
 {
 	struct utsname name;
 	double load = 0;
 
-	*ret = (struct machine){ 0 };
+	*ret = (struct machine){ .hop_ns = NAN };
 	look_at_model(ret);
 	if (uname(&name) == 0)
 		snprintf(ret->kernel, sizeof ret->kernel, "%.20s %.70s", name.sysname,
 			 name.release);
 	(void)getloadavg(&load, 1);
 	ret->load = load;
-	ret->busy_percent = others_busy();
 	look_at_cpus(ret);
+}
+
+void
+machine_look(struct machine *ret)
+{
+	machine_name(ret);
+	ret->busy_percent = others_busy();
+	if (ret->cpus > 1)
+		ret->hop_ns = measure_hop(floor_cpu(0), floor_cpu(1));
 }
 
 bool

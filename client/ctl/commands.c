@@ -21,6 +21,7 @@
 	X(pools)      \
 	X(pool)       \
 	X(status)     \
+	X(report)     \
 	X(ping)       \
 	X(queue)      \
 	X(pipe)       \
