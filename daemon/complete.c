@@ -230,7 +230,9 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	receipt.ended_wall_ns = receipt.returned_ns + b->wall_offset_ns;
 	if (job->more == NULL)
 		job_ended(b, index, &receipt, result, message);
-	else if (!retry_instead(b, index, &receipt, result, message))
+	else if (retry_instead(b, index, &receipt, result, message))
+		tallies_attempt(b, &receipt);
+	else
 		complete_more(b, index, &receipt, result, message);
 }
 
