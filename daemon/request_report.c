@@ -76,7 +76,8 @@ take_row(void *context, uint32_t day, const char *kind, const char *pool, const 
 	struct figures row = { 0 };
 	bool apart = day >= g->recent_day;
 
-	if (strlen(kind) > STORE_NAME_MAX || strlen(pool) > STORE_NAME_MAX ||
+	/* Without a kind it is what the writer tried the disk with. */
+	if (kind[0] == '\0' || strlen(kind) > STORE_NAME_MAX || strlen(pool) > STORE_NAME_MAX ||
 	    !wanted(g, kind, pool))
 		return 0;
 	int r = figures_read(&row, figures, length);

@@ -29,6 +29,7 @@ struct tallies {
 	struct tally_day *days[TALLY_DAYS]; /* the one that was counted last first */
 	uint64_t today_ns;                  /* when days[0] began, CLOCK_REALTIME */
 	uint32_t random;
+	uint64_t under_way;  /* orders put and not answered */
 	struct event *write; /* when what is dirty is written */
 	bool write_due;      /* it is armed */
 };

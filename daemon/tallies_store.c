@@ -28,11 +28,24 @@ tallies_write_soon(struct broker *b)
 	evtimer_add(b->tallies->write, &later);
 }
 
+/* Days that waited for it to be written. */
+static void
+read_unread(struct broker *b)
+{
+	for (unsigned i = 0; i < TALLY_DAYS; i++) {
+		struct tally_day *d = b->tallies->days[i];
+		if (d != NULL && d->state == TALLY_UNREAD)
+			tallies_read_back(b, d);
+	}
+}
+
 static void
 on_put(struct broker *b, struct order *o)
 {
 	struct tally_day *d = tally_day_of(b->tallies, (uint32_t)o->number[0]);
 
+	if (--b->tallies->under_way == 0)
+		read_unread(b);
 	if (o->change.result == 0 || d == NULL || d->cells[o->number[1]][o->number[2]] == NULL)
 		return;
 	d->cells[o->number[1]][o->number[2]]->dirty = true;
@@ -41,7 +54,7 @@ on_put(struct broker *b, struct order *o)
 
 /* false: no memory; it stays dirty. */
 static bool
-put_cell(struct broker *b, const struct tally_day *d, unsigned pool, unsigned kind)
+put_cell(struct broker *b, const struct tally_day *d, unsigned pool, unsigned kind, bool lazy)
 {
 	const struct figures *f = &d->cells[pool][kind]->figures;
 	const char *pool_name = b->pools[pool].config->name, *kind_name = kinds[kind]->name;
@@ -56,25 +69,32 @@ put_cell(struct broker *b, const struct tally_day *d, unsigned pool, unsigned ki
 	o->change.tally.figures = (struct bytes){ o->bytes, length };
 	o->change.tally.pool = memcpy(o->bytes + length, pool_name, pool_size);
 	o->change.tally.kind = memcpy(o->bytes + length + pool_size, kind_name, kind_size);
-	o->lazy = true;
+	o->lazy = lazy;
 	o->answered = on_put;
 	o->number[0] = d->day;
 	o->number[1] = pool;
 	o->number[2] = kind;
+	b->tallies->under_way++;
 	writer_put(b->durable->writer, o);
 	return true;
 }
 
-void
-tallies_put_day(struct broker *b, struct tally_day *d)
+static void
+put_day(struct broker *b, struct tally_day *d, bool lazy)
 {
 	if (d->state != TALLY_READ || !durable_ready(b, NULL))
 		return;
 	for (unsigned pool = 0; pool < b->pool_count; pool++)
 		for (unsigned kind = 0; kind < kind_count; kind++)
 			if (d->cells[pool][kind] != NULL && d->cells[pool][kind]->dirty &&
-			    put_cell(b, d, pool, kind))
+			    put_cell(b, d, pool, kind, lazy))
 				d->cells[pool][kind]->dirty = false;
+}
+
+void
+tallies_put_day(struct broker *b, struct tally_day *d)
+{
+	put_day(b, d, true);
 }
 
 static bool
@@ -90,7 +110,7 @@ is_dirty(const struct tally_day *d)
 void
 tallies_give_up_day(struct broker *b, struct tally_day *d)
 {
-	tallies_put_day(b, d);
+	put_day(b, d, false); /* a clock that is set may bring it back at once */
 	if (is_dirty(d))
 		log_warn("the figures of a whole day could not be stored and are lost; the store "
 			 "is %s",
@@ -107,11 +127,10 @@ on_write(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	t->write_due = false;
+	read_unread(b);
 	for (unsigned i = 0; i < TALLY_DAYS; i++) {
 		if (t->days[i] == NULL)
 			continue;
-		if (t->days[i]->state == TALLY_UNREAD)
-			tallies_read_back(b, t->days[i]);
 		tallies_put_day(b, t->days[i]);
 		more |= is_dirty(t->days[i]);
 	}
@@ -208,8 +227,10 @@ on_read(struct broker *b, struct question *q)
 void
 tallies_read_back(struct broker *b, struct tally_day *d)
 {
+	/* What is under way may be of this day: the reading thread would not see it yet. */
+	if (b->tallies->under_way > 0)
+		return;
 	struct reading *g = calloc(1, sizeof(*g));
-
 	if (g == NULL) {
 		tallies_write_soon(b);
 		return;
