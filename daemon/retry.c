@@ -19,13 +19,13 @@
 #include "daemon/quarantine.h"
 #include "ipc/clock.h"
 
-#define PAST_KEPT 8u /* ends of attempts that are remembered */
+#define PAST_KEPT 8u /* rows of ends that are remembered */
 
-/* How an attempt ended. */
+/* How attempts ended, one after the other in the same way. */
 struct past_end {
 	int32_t value;
-	uint16_t attempt;
-	uint8_t cause; /* enum job_cause */
+	uint16_t first, last; /* attempts */
+	uint8_t cause;        /* enum job_cause */
 	bool bystander;
 };
 
@@ -43,12 +43,20 @@ retry_remember(struct job *job, const struct receipt *receipt)
 
 	if (more->past == NULL && (more->past = calloc(1, sizeof(*more->past))) == NULL)
 		return; /* only a text */
-	more->past->ends[more->past->count++ % PAST_KEPT] = (struct past_end){
+	struct past *past = more->past;
+	struct past_end end = {
 		.value = receipt->outcome.cause_value,
-		.attempt = receipt->attempt,
+		.first = receipt->attempt,
+		.last = receipt->attempt,
 		.cause = receipt->outcome.cause,
 		.bystander = (receipt->flags & RECEIPT_BYSTANDER) != 0,
 	};
+	struct past_end *last = past->count > 0 ? &past->ends[(past->count - 1) % PAST_KEPT] : NULL;
+	if (last != NULL && last->value == end.value && last->cause == end.cause &&
+	    last->bystander == end.bystander && last->last + 1 == end.first)
+		last->last = end.last;
+	else
+		past->ends[past->count++ % PAST_KEPT] = end;
 }
 
 static int
@@ -90,8 +98,14 @@ retry_past_text(const struct job *job, char *buffer, size_t size)
 		used = (size_t)snprintf(buffer, size, "... ");
 	for (uint32_t i = first; i < past->count && used < size; i++) {
 		const struct past_end *end = &past->ends[i % PAST_KEPT];
-		used += (size_t)snprintf(buffer + used, size - used,
-					 "%sattempt %u: ", i > first ? ", " : "", end->attempt);
+		const char *comma = i > first ? ", " : "";
+		if (end->first < end->last)
+			used += (size_t)snprintf(buffer + used, size - used,
+						 "%sattempts %u-%u: ", comma, end->first,
+						 end->last);
+		else
+			used += (size_t)snprintf(buffer + used, size - used,
+						 "%sattempt %u: ", comma, end->first);
 		if (used < size)
 			used += (size_t)end_text(end, buffer + used, size - used);
 	}

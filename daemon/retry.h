@@ -25,7 +25,7 @@ bool retry_instead(struct broker *b, uint32_t index, const struct receipt *recei
 void retry_remember(struct job *job, const struct receipt *receipt);
 
 #define PAST_TEXT_MAX 512u
-/* "attempt 1: exit 3, attempt 2: timed out": the attempts before this one.  Its length, 0 when
+/* "attempts 1-3: exit 3, attempt 4: timed out": the attempts before this one.  Its length, 0 when
  * there is nothing to tell; at most `size` - 1. */
 size_t retry_past_text(const struct job *job, char *buffer, size_t size);
 

@@ -101,7 +101,7 @@ Test(retries, a_job_that_fails_twice_succeeds_the_third_time)
 	receipt_for(p, tag, PATIENCE_MS, &r);
 	cr_expect_str_eq(r.state, "succeeded");
 	cr_expect_eq(r.attempt, 3);
-	cr_expect_str_eq(r.error_message, "attempt 1: exit 1, attempt 2: exit 1");
+	cr_expect_str_eq(r.error_message, "attempts 1-2: exit 1");
 	cr_expect_str_eq(r.error_code, "none");
 	cr_expect_eq(r.exit_status, 0);
 	cr_expect_eq(pyprep_outstanding(p), 0);
@@ -121,11 +121,29 @@ Test(retries, end_when_they_are_used_up)
 	cr_expect_str_eq(r.state, "failed");
 	cr_expect_eq(r.attempt, 3);
 	cr_expect_eq(r.exit_status, 9);
-	cr_expect(strstr(r.error_message, "(attempt 1: exit 9, attempt 2: exit 9)") != NULL, "%s",
-		  r.error_message);
+	cr_expect(strstr(r.error_message, "(attempts 1-2: exit 9)") != NULL, "%s", r.error_message);
 	cr_assert_eq(read_numbers("tries", tries, 16), 3);
 	for (int i = 0; i < 3; i++)
 		cr_expect_eq(tries[i], i + 1, "a command knows its attempt");
+	pyprep_close(p);
+}
+
+Test(retries, that_are_many_are_told_of_in_short)
+{
+	struct pyprep_policy policy = { .retries = 12, .backoff = "const" };
+	struct pyprep *p = daemon_connect(&d);
+	struct pyprep_receipt r;
+
+	uint64_t same = start_script(p, &policy, 0, "exit 3");
+	receipt_for(p, same, PATIENCE_MS, &r);
+	cr_expect(strstr(r.error_message, "(attempts 1-12: exit 3)") != NULL, "%s",
+		  r.error_message);
+	uint64_t differ = start_script(p, &policy, 0, "exit $PYPREP_ATTEMPT");
+	receipt_for(p, differ, PATIENCE_MS, &r);
+	cr_expect_eq(r.exit_status, 13);
+	cr_expect(strstr(r.error_message, "(... attempt 5: exit 5, attempt 6: exit 6, ") != NULL &&
+			  strstr(r.error_message, ", attempt 12: exit 12)") != NULL,
+		  "%s", r.error_message);
 	pyprep_close(p);
 }
 
@@ -385,8 +403,7 @@ Test(retries, are_not_used_up_by_a_neighbours_deed)
 	receipt_for(p, tag, PATIENCE_MS, &r);
 	cr_expect_str_eq(r.state, "failed");
 	cr_expect_eq(r.attempt, 4);
-	cr_expect(strstr(r.error_message, "(attempt 1: its worker died of another job's deed, "
-					  "attempt 2: its worker died of another job's deed, "
+	cr_expect(strstr(r.error_message, "(attempts 1-2: its worker died of another job's deed, "
 					  "attempt 3: its worker died of signal 9)") != NULL,
 		  "%s", r.error_message);
 	pyprep_close(p);
@@ -446,8 +463,7 @@ Test(retries, of_a_detached_job_stand_in_the_store)
 	struct pyprep *p = daemon_connect(&d);
 
 	uint64_t id = detach_script(p, &policy, "echo 1 >> tries; [ $(wc -l < tries) -ge 3 ]");
-	expect_shown(p, id, "succeeded",
-		     "succeeded at attempt 3 (attempt 1: exit 1, attempt 2: exit 1)");
+	expect_shown(p, id, "succeeded", "succeeded at attempt 3 (attempts 1-2: exit 1)");
 	pyprep_close(p);
 }
 
