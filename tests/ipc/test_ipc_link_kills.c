@@ -229,7 +229,8 @@ kill_workers(unsigned rounds, bool mistake)
 	cpu_set_t before_pin;
 	sched_getaffinity(0, sizeof(before_pin), &before_pin);
 	srand48(20260101);
-	ledger = (struct ledger){ .next = 1 };
+	memset(&ledger, 0, sizeof(ledger));
+	ledger.next = 1;
 	witness = mmap(NULL, sizeof(*witness), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
 	for (unsigned round = 0; (round < rounds || (!is_shown(mistake) && round < ROUNDS_MAX)) &&
