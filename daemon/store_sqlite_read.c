@@ -202,7 +202,7 @@ job_attempt(struct store *s, uint64_t id)
 
 	sql_int(st, 1, id);
 	if (sql_step(s, st))
-		attempt = (uint16_t)sqlite.column_int64(st, 1);
+		attempt = (uint16_t)sqlite.column_int64(st, 2);
 	else if (s->error == 0)
 		s->error = -ENOENT;
 	sql_done(st);

@@ -1,0 +1,89 @@
+# detached.bats - jobs that live in the store, by hand: submit --detach, logs, wait, show, retry, rm.
+bats_require_minimum_version 1.5.0
+load helpers
+
+setup() { daemon_start; }
+teardown() { daemon_stop; }
+
+# Stop the daemon in good order, and start another in the same places.
+daemon_restart() {
+	pyprepctl stop >/dev/null
+	wait "$DAEMON" || true
+	"$PYPREP_BIN/pyprepd" >>"$PRIVATE/log" 2>&1 3>&- &
+	DAEMON=$!
+	pyprepctl ping -q --wait 60
+}
+
+@test "submit --detach -q prints bare ids, and wait ends with the job's own status" {
+	run -0 pyprepctl submit --detach -q -n 3 noop
+	[ "${#lines[@]}" = 3 ]
+	for id in "${lines[@]}"; do run -0 pyprepctl wait -q "$id"; done
+	id=$(pyprepctl submit -d -q exec -- sh -c 'exit 7')
+	run -7 pyprepctl wait -q "$id"
+}
+
+@test "logs -f goes on until the end, and tells stdout from stderr" {
+	id=$(pyprepctl submit -d -q exec -- sh -c 'echo one; echo two >&2; sleep 0.7; echo three')
+	run -0 --separate-stderr pyprepctl logs -f "$id"
+	[ "$output" = $'one\nthree' ]
+	[ "$stderr" = two ]
+	run -0 pyprepctl logs "$id" --stream stderr
+	[ "$output" = two ]
+	[ "$(pyprepctl logs "$id" --json | jq -r 'select(.stream == "stdout") | .bytes' | tr -d '\n')" = onethree ]
+}
+
+@test "what has ended is there after a restart: show, ls, logs, wait" {
+	id=$(pyprepctl submit -d -q exec --label night=1 -- sh -c 'echo kept; exit 3')
+	run -3 pyprepctl wait -q "$id"
+	pyprepctl submit -q sumsq n=10 >/dev/null
+	daemon_restart
+	run -3 pyprepctl wait -q "$id"
+	[ "$(pyprepctl logs "$id")" = kept ]
+	[ "$(pyprepctl show "$id" --json | jq -r '.state, .exit_status, .labels[0]' | tr '\n' ' ')" = "failed 3 night=1 " ]
+	[ "$(pyprepctl ls --state failed --filter night=1 -q)" = "$id" ]
+	[ -z "$(pyprepctl ls --state finished --filter night=2 -q)" ]
+	[ "$(pyprepctl ls --state succeeded --kind sumsq -q | wc -l)" = 1 ]
+}
+
+@test "retry counts attempts on, rm forgets" {
+	id=$(pyprepctl submit -d -q exec -- sh -c 'echo attempt $PYPREP_ATTEMPT; exit 1')
+	run -1 pyprepctl wait -q "$id"
+	says 0 "queued 1 job" retry "$id"
+	until_status "$id" 2
+	[ "$(pyprepctl logs "$id")" = "attempt 2" ]
+	[ "$(pyprepctl logs "$id" --attempt 1)" = "attempt 1" ]
+	[ "$(pyprepctl show "$id" --json | jq '.attempts | length')" = 2 ]
+	says 0 "removed 1 job" rm "$id"
+	says 3 "no job $id" show "$id"
+	says 3 "no detached job $id" logs "$id"
+	says 3 "no such job: $id" rm "$id"
+	says 3 "no such job: $id" retry "$id"
+}
+
+# until_status ID ATTEMPT: wait until the job has ended with this attempt.
+until_status() {
+	for _ in $(seq 400); do
+		[ "$(pyprepctl show "$1" --json | jq -r '"\(.state) \(.attempt)"')" = "failed $2" ] && return
+		sleep 0.05
+	done
+	return 1
+}
+
+@test "rm and retry leave open jobs alone, and say so" {
+	id=$(pyprepctl submit -d -q sleep ms=60000)
+	says 1 "these have not ended; 'pyprepctl cancel ID' ends them: $id" rm "$id"
+	says 1 "these have not ended" retry "$id"
+	says 0 "cancelled 1 job" cancel "$id"
+	run pyprepctl wait -q "$id"
+	says 0 "removed 1 job" rm "$id"
+}
+
+@test "status tells of the store, drain of its pools" {
+	pyprepctl submit -d -q noop >/dev/null
+	[ "$(pyprepctl status --json | jq -r .store.engine,.store.state | tr '\n' ' ')" = "sqlite ok " ]
+	[[ $(pyprepctl status) == *"store    sqlite, ok"* ]]
+	says 0 "drained: nothing runs" drain cpu --wait
+	says 75 'pool "cpu" is being drained' submit noop
+	says 0 "pool cpu: running" pool resume cpu
+	says 0 "" submit -q noop
+}
