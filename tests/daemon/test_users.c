@@ -293,9 +293,10 @@ run_many_and_few(const char *strategy, struct shares *ret)
 	cr_expect_eq(wait_exit(few, 60000), 0);
 	cr_expect_eq(wait_exit(many, 60000), 0);
 	/* In the order in which they ended. */
-	struct command_result ls = run_command("%s/pyprepctl ls --state finished --json | tac | "
-					       "jq -r '\"\\(.user) \\(.stages.run_ns)\"'",
-					       bin);
+	struct command_result ls =
+		run_command("%s/pyprepctl ls --state finished --json | "
+			    "jq -rs 'sort_by(-.age_ns)[] | \"\\(.user) \\(.stages.run_ns)\"'",
+			    bin);
 	*ret = (struct shares){ 0 };
 	unsigned few_left = 10;
 	int used;
