@@ -176,6 +176,7 @@ struct pyprep_receipt {
 	int slot; /* -1: never reached a worker */
 	int worker_pid;
 	int truncated; /* a command's output was longer than the cap */
+	int cached; /* did not run: the result of one like it (--cache) */
 	int bystander; /* died of another job's deed on the same worker */
 	uint64_t items, items_failed; /* array jobs */
 	int exit_status; /* what `pyprepctl run` exits with */

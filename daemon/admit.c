@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "daemon/broker.h"
+#include "daemon/cache.h"
 #include "daemon/context.h"
 #include "daemon/durable.h"
 #include "daemon/gate.h"
@@ -331,6 +332,9 @@ read_policy(struct broker *b, const struct submit_body *s, const struct tail *ta
 		*ret = NULL;
 	else if ((*ret)->retries > 0 && s->item_low != s->item_high)
 		error = no_retries(why, size);
+	else if ((*ret)->cache_ns > 0 &&
+		 (error = cache_check(s->item_low != s->item_high, why, size)) != ERR_NONE)
+		;
 	else
 		error = admit_limits(b, &b->pools[s->pool], kinds[s->kind], *ret, why, size);
 	if (error != ERR_NONE || policy_is_plain(*ret)) {

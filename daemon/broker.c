@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "daemon/durable.h"
+#include "daemon/cache.h"
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/request.h"
@@ -226,6 +227,7 @@ turn(struct broker *b)
 
 	if (b->gate_due)
 		n += gate_turn(b);
+	n += cache_turn(b);
 	if (b->room_made && b->stalled_clients > 0)
 		clients_room(b);
 	if (b->room_made)
@@ -240,7 +242,7 @@ turn(struct broker *b)
 		b->drained_said = supervisor_tell(b, MSG_DRAINED, &empty) == 0;
 	}
 	/* Whoever waits for room must not be slept over. */
-	return n + (b->room_made && b->stalled_clients > 0);
+	return n + (b->room_made && b->stalled_clients > 0) + cache_pending(b);
 }
 
 /* Once round, without sleeping.  EVLOOP_NONBLOCK alone goes round as long as anything is
@@ -365,6 +367,8 @@ open_all(struct broker *b)
 	if (r == 0)
 		r = gate_open(b);
 	if (r == 0)
+		r = cache_open(b);
+	if (r == 0)
 		r = clients_open(b);
 	if (r < 0)
 		return r;
@@ -399,6 +403,7 @@ close_all(struct broker *b)
 		pool_queue_close(&b->pools[i]);
 	}
 	gate_close(b);
+	cache_close(b);
 	jobs_done(&b->jobs);
 	history_close(&b->history);
 	args_buffer_free(&b->args);

@@ -204,6 +204,7 @@ struct broker {
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
 	struct gate *gate; /* gate.h */
+	struct cache *cache; /* cache.h */
 	bool gate_due;     /* gate_turn() has something to do */
 	uint64_t ended[JOB_STATE_COUNT];
 	unsigned char *scratch;   /* one record from a lane */

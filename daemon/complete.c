@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/broker.h"
+#include "daemon/cache.h"
 #include "daemon/durable.h"
 #include "daemon/gate.h"
 #include "daemon/log.h"
@@ -29,6 +30,8 @@ job_change(struct broker *b, struct job *job, enum job_state state)
 	else if (job->state == JOB_RUNNING)
 		p->running--;
 	job->state = (uint8_t)state;
+	if (job->more != NULL)
+		cache_changed(b, job, state);
 	if (state == JOB_QUEUED)
 		p->queued++;
 	else if (state == JOB_RUNNING)
@@ -223,6 +226,8 @@ job_complete(struct broker *b, uint32_t index, const struct outcome *outcome, ui
 	struct job *job = job_at(&b->jobs, index);
 	struct receipt receipt;
 
+	if (job->more != NULL)
+		cache_keep(b, job, outcome, flags, result);
 	receipt_of(b, job, &receipt);
 	receipt.outcome = *outcome;
 	receipt.flags = flags | (job->flags & JOB_DETACHED ? RECEIPT_DETACHED : 0);

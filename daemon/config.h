@@ -77,6 +77,8 @@ struct config {
 	bool cgroups; /* memory limits of commands by cgroups, where there are any; default yes */
 	char scratch_dir[512]; /* of jobs; "": scratch in the runtime directory */
 	bool drop_to_client; /* root's daemon: commands of other users run as them */
+	uint64_t cache_entries; /* results kept for --cache; 0: none */
+	uint64_t cache_bytes; /* ... all together */
 	/* pools, in the order of the file */
 	struct pool_config pools[POOLS_MAX];
 	unsigned pool_count;

@@ -90,6 +90,13 @@ const struct config_key config_keys[] = {
 	  "the form of the daemon's own lines",
 	  DAEMON_AT(log_format) },
 
+	{ DAEMON(cache_entries),  KEY_COUNT64,   0,          10000000,   "4096",  NULL,
+	  "results kept for jobs with --cache; 0: none",
+	  DAEMON_AT(cache_entries) },
+	{ DAEMON(cache_bytes),    KEY_SIZE,      64 * KIB,   TIB,        "64M",   NULL,
+	  "memory of the results that are kept, with their parameters and output",
+	  DAEMON_AT(cache_bytes) },
+
 	{ POOL(executor),         KEY_EXECUTOR,  0,          0,          NULL,
 	  "must be given, but for the built-in pools",
 	  "how its workers run jobs",

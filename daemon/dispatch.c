@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "daemon/broker.h"
+#include "daemon/cache.h"
 #include "daemon/context.h"
 #include "daemon/durable.h"
 #include "daemon/gate.h"
@@ -217,6 +218,8 @@ dispatch_pool(struct broker *b, struct pool *p)
 		struct job *job = job_at(&b->jobs, index);
 		if ((job->flags & JOB_DETACHED) && !may_start(b, index))
 			continue;
+		if (job->more != NULL && !cache_passes(b, index))
+			continue;
 		struct crew *w = choose(p, job, estimate_of(p, job));
 		if (w == NULL || hand_out(b, p, w, index) < 0)
 			return;
@@ -351,6 +354,9 @@ take_output(struct broker *b, struct crew *w, const struct ring_record *record)
 	if (index == JOB_NONE || index == ORPHAN)
 		return;
 	struct job *job = job_at(&b->jobs, index);
+	if (job->more != NULL)
+		cache_output(b, job, output->stream, output + 1,
+			     record->length - (uint32_t)sizeof(*output));
 	if (job->flags & JOB_DETACHED)
 		durable_output(b, index, output->stream, output + 1,
 			       record->length - (uint32_t)sizeof(*output));

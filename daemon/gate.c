@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/cache.h"
 #include "daemon/gate_parts.h"
 #include "daemon/policy.h"
 #include "daemon/quarantine.h"
@@ -51,6 +52,8 @@ gate_unpark(struct broker *b, uint32_t index)
 		after_spare(b, job->more->gate);
 	else if (waits == WAIT_ALONE)
 		quarantine_drop(b, index);
+	else if (waits == WAIT_CACHE)
+		cache_unpark(b, index);
 }
 
 /* ---- the first gate ---- */
@@ -77,7 +80,8 @@ gate_enter(struct broker *b, uint32_t index)
 		time_park(b, index);
 	} else {
 		more->wake_ns = 0;
-		queue_push(b, index);
+		if (!cache_enter(b, index))
+			queue_push(b, index);
 	}
 }
 

@@ -33,6 +33,7 @@ struct gate;
 	X(WAIT_NEED, "resource")    /* a named resource */          \
 	X(WAIT_RATE, "rate")        /* room in a sliding window */  \
 	X(WAIT_DRAIN, "drain")      /* its pool is being drained */ \
+	X(WAIT_CACHE, "cache")      /* the result of one like it (cache.h) */ \
 	X(WAIT_ALONE, "alone")      /* a fresh worker of its own (quarantine) */
 
 enum wait {

@@ -49,6 +49,7 @@ struct job_more {
 	uint64_t waits_since_ns;
 	uint64_t wake_ns;   /* WAIT_TIME, WAIT_BACKOFF; CLOCK_MONOTONIC */
 	uint64_t output[2]; /* bytes of stdout and stderr given to the store, of this attempt */
+	uint32_t cache_entry; /* whose result it makes while it runs; see cache.h */
 	uint32_t place;     /* the gate's: where in its heap or list */
 	uint16_t crashes;   /* workers it killed */
 	uint16_t forgiven;  /* attempts that another job ended: they use up no retry */

@@ -5,6 +5,7 @@
 
 #include "daemon/gate.h"
 #include "daemon/durable.h"
+#include "daemon/cache.h"
 #include "daemon/request.h"
 #include "ipc/clock.h"
 
@@ -201,7 +202,7 @@ reply_daemon(struct broker *b, const struct request *r)
 		queued += b->pools[i].queued;
 		running += b->pools[i].running;
 	}
-	reply_begin(&a, 14);
+	reply_begin(&a, 15);
 	reply_text(&a, "version", PYPREP_VERSION);
 	reply_text(&a, "state",
 		   b->draining        ? "draining"
@@ -226,6 +227,7 @@ reply_daemon(struct broker *b, const struct request *r)
 	reply_uint(&a, "bytes", jobs_bytes(&b->jobs));
 	reply_uint(&a, "max_bytes", b->jobs.max_bytes);
 	gate_reply(b, &a);
+	cache_reply(b, &a);
 	reply_key(&a, "store");
 	durable_reply(b, &a);
 	reply_send(b, r, &a, b->pool_count > 0 ? REPLY_MORE : 0);

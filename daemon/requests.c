@@ -13,6 +13,7 @@
 #include "daemon/gate.h"
 #include "daemon/log.h"
 #include "daemon/unpack.h"
+#include "ipc/clock.h"
 
 /* ---- reading ---- */
 
@@ -433,6 +434,7 @@ request_handle(struct broker *b, struct client *c, const struct request_body *re
 {
 	struct request r = { .client = c, .number = request->number };
 
+	b->now_ns = clock_now(); /* the broker may have slept until this came */
 	if (!is_one_map(map, length)) {
 		request_error(b, &r, ERR_BAD_REQUEST, "the request is not one msgpack map");
 		return;

@@ -156,6 +156,7 @@ void receipt_stages(const struct receipt *r, uint64_t returned_ns, struct stages
 
 #define RECEIPT_TRUNCATED 1u /* stdout or stderr was longer than the cap */
 #define RECEIPT_DETACHED 4u  /* it lived in the store */
+#define RECEIPT_CACHED 32u   /* did not run: the result of one like it (--cache) */
 #define RECEIPT_BYSTANDER 2u /* died of another job's deed on the same worker */
 /* What held its memory limit, if it has one: */
 #define RECEIPT_LIMIT_PROCESS 4u /* limits of each process (rlimits) */

@@ -263,6 +263,7 @@ json_of_receipt(const struct pyprep_receipt *r, const struct capture *capture)
 	set(job, "attempt", json_integer(r->attempt));
 	if (r->attempt > 1 && strcmp(r->error_code, "none") == 0 && r->error_message[0])
 		set(job, "earlier", json_of_text(r->error_message));
+	set(job, "cached", json_boolean(r->cached));
 	set(job, "bystander", json_boolean(r->bystander));
 	set(job, "worker", json_of_worker(r));
 	set(job, "stages", json_of_stages(r));

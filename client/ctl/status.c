@@ -46,6 +46,31 @@ print_store(const msgpack_object *store)
 	printf("%s\n", field_bool(store, "loaded") ? "" : "; loading");
 }
 
+/* Once there was somebody who asked for it. */
+static void
+print_cache(const msgpack_object *cache)
+{
+	uint64_t entries = field_u64(cache, "entries");
+
+	if (field_u64(cache, "hits") + field_u64(cache, "misses") == 0)
+		return;
+	printf("cache    %s of %s results, ", unit_count(entries).text,
+	       unit_count(field_u64(cache, "max_entries")).text);
+	printf("%s of %s: ", unit_bytes(field_u64(cache, "bytes")).text,
+	       unit_bytes(field_u64(cache, "max_bytes")).text);
+	static const char *const counts[] = { "hits",	 "misses",    "waiting",
+					      "expired", "evicted", "too_large" };
+	static const char *const words[] = { "hits",	"misses",  "waiting",
+					     "expired", "evicted", "too large" };
+	for (unsigned i = 0; i < sizeof counts / sizeof counts[0]; i++)
+		printf("%s%s %s", i == 0 ? "" : ", ", unit_count(field_u64(cache, counts[i])).text,
+		       words[i]);
+	if (entries > 0)
+		printf("; the next expires in %s",
+		       unit_time_human(field_u64(cache, "next_expiry_ns")).text);
+	putchar('\n');
+}
+
 static void
 print_daemon(const msgpack_object *map)
 {
@@ -72,6 +97,7 @@ print_daemon(const msgpack_object *map)
 	printf("%s of %s\n", unit_bytes(field_u64(table, "bytes")).text,
 	       unit_bytes(field_u64(table, "max_bytes")).text);
 	print_store(field_get(map, "store"));
+	print_cache(field_get(map, "cache"));
 }
 
 static enum colour

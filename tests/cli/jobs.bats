@@ -327,6 +327,29 @@ SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 	says 2 'there is no pool "nix"' pool strategy nix fair
 }
 
+@test "--cache: the same job once; its receipt, its output and the status say so" {
+	json '.cached == false and .result == 49' submit square x=7 --cache 1h --json
+	json '.cached and .result == 49 and .worker == null and .stages.run_ns == 0' \
+		submit square x=7 --cache 1h --json
+	says 0 "for pool cpu: succeeded (the result of job " submit square x=7 --cache 1h
+	json '.cached == false' submit square x=7 --json
+	date=$(pyprepctl run exec --cache 1h -- date +%N)
+	[ "$(pyprepctl run exec --cache 1h -- date +%N)" = "$date" ]
+	[ "$(cd /; pyprepctl run exec --cache 1h -- date +%N)" != "$date" ]
+	[ "$(FROM=elsewhere pyprepctl run exec --cache 1h -- date +%N)" != "$date" ]
+	id=$(pyprepctl submit -d -q exec --cache 1h -- date +%N)
+	pyprepctl wait "$id" >/dev/null
+	[ "$(pyprepctl logs "$id")" = "$date" ]
+	json '.cached' show "$id" --json
+	json '.cache | .entries == 4 and .hits >= 4 and .misses == 4 and .bytes > 0
+		and .next_expiry_ns > 0 and .next_expiry_ns <= 3600e9' status --json
+	says 0 "cache    4 of 4096 results" status
+	run pyprepctl submit -n 50 square x=8 --cache 1h
+	[ "$status" -eq 0 ]
+	[[ $output == *"50 succeeded"* ]]
+	json '.cache.misses == 5' status --json
+}
+
 @test "units and colour" {
 	run pyprepctl submit noop --count 2
 	[[ $output != *$'\033'* ]]

@@ -327,3 +327,13 @@ Test(users, get_the_same_share_of_a_fair_pool)
 	run_many_and_few("fifo", &s);
 	cr_expect_eq(s.many, 300);
 }
+
+Test(users, do_not_get_each_others_results)
+{
+	begin_as(OWNER, "[daemon]\ngroup = games\nsocket_mode = 0660\n" POOLS);
+	expect_as(MEMBER, GAMES, 0, "\"cached\":false", "submit square x=9 --cache 1h --json");
+	expect_as(MEMBER, GAMES, 0, "\"cached\":true", "submit square x=9 --cache 1h --json");
+	expect_as(OTHER, GAMES, 0, "\"cached\":false", "submit square x=9 --cache 1h --json");
+	expect_as(0, 0, 0, "\"cached\":false", "submit square x=9 --cache 1h --json");
+	expect_as(OTHER, GAMES, 0, "\"cached\":true", "submit square x=9 --cache 1h --json");
+}
