@@ -53,9 +53,10 @@ durable_open(struct broker *b, struct store_problem *why)
 	struct writer_stats stats;
 	writer_stats(d->writer, &stats);
 	if (stats.store.repaired_bytes > 0)
-		log_warn("the store's last %llu bytes were not whole and have been cut: what was "
-			 "being written when the machine stopped had not been acknowledged",
-			 (unsigned long long)stats.store.repaired_bytes);
+		log_event(LOG_LEVEL_WARN, LOG_STORE_REPAIRED, NULL,
+			  "the store's last %llu bytes were not whole and have been cut: what was "
+			  "being written when the machine stopped had not been acknowledged",
+			  (unsigned long long)stats.store.repaired_bytes);
 	if (atomic_load(&b->board->next_id) <= stats.store.max_id)
 		atomic_store(&b->board->next_id, stats.store.max_id + 1);
 	return durable_load_begin(b);

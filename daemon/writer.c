@@ -116,9 +116,12 @@ note_state(struct writer *w, int error)
 	if (error == before)
 		return;
 	if (error == 0)
-		log_info("the store can be written again; detached jobs are taken");
+		log_event(LOG_LEVEL_INFO, LOG_STORE_RECOVERED, NULL,
+			  "the store can be written again; detached jobs are taken");
 	else
-		log_error("the store cannot be written: %s; detached jobs are refused and wait, "
+		log_event(LOG_LEVEL_ERROR,
+			  writer_state(w) == WRITER_FULL ? LOG_STORE_FULL : LOG_STORE_FAILED, NULL,
+			  "the store cannot be written: %s; detached jobs are refused and wait, "
 			  "attached ones go on; it is tried again every second",
 			  strerror(-error));
 }

@@ -147,6 +147,68 @@ say_missing() {
 	say_missing pyprepd.conf.5 "$missing"
 }
 
+# store_item NAME: what pyprep-store(5) says of this table or view, as source
+store_item() {
+	awk -v name="$1" '
+		/^\.Sh / { here = $2 == "VIEWS" || $2 == "TABLES" }
+		here && /^\.It Ic / { mine = $3 == name }
+		mine' "$ROOT/docs/pyprep-store.5"
+}
+
+@test "pyprep-store(5): every table, view and column of a store, and none that is not" {
+	daemon_start
+	pyprepctl submit --detach -q noop >/dev/null
+	missing=
+	names=$(sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+	[ "$(wc -w <<<"$names")" -gt 7 ]
+	for name in $names; do
+		item=$(store_item "$name")
+		[ -n "$item" ] || missing+=" $name"
+		columns=$(sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" "SELECT name FROM pragma_table_xinfo('$name')")
+		for column in $columns; do
+			grep -E '^\.(It )?Va ' <<<"$item" | grep -qw -- "$column" || missing+=" $name.$column"
+		done
+		for told in $(grep -E '^\.(It )?Va ' <<<"$item" | sed -E 's/^\.(It )?Va //; s/ Ta( .*|$)//; s/ No .*//; s/[,:]/ /g'); do
+			grep -qxw -- "$told" <<<"$columns" || missing+=" (not there: $name.$told)"
+		done
+	done
+	for told in $(sed -n '/^\.Sh VIEWS/,/^\.Sh EXAMPLES/s/^\.It Ic //p' "$ROOT/docs/pyprep-store.5"); do
+		grep -qx "$told" <<<"$names" || missing+=" (not there: $told)"
+	done
+	say_missing pyprep-store.5 "$missing"
+	version=$(sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" 'PRAGMA user_version')
+	grep -q "^is the version of what this page says, $version\.\$" "$ROOT/docs/pyprep-store.5"
+}
+
+@test "pyprep-store(5): its examples find jobs in a store, while the daemon runs" {
+	daemon_start
+	for _ in $(seq 41); do pyprepctl submit --detach -q noop; done >/dev/null
+	id=$(pyprepctl submit --detach -q exec -- sh -c 'echo hello; exit 3')
+	[ "$id" = 42 ]
+	pyprepctl wait -q "$id" || [ $? = 3 ]
+	pyprepctl submit --detach -q --hold noop >/dev/null
+	until_true has_figures
+	STAGE=$(mktemp -d)
+	awk -v to="$STAGE" '
+		/^\.Sh EXAMPLES/ { here = 1 }
+		/^\.Ed/ { reading = 0 }
+		reading { print >(to "/" n) }
+		here && /^\.Bd/ { reading = 1; n++ }' "$ROOT/docs/pyprep-store.5"
+	[ "$(find "$STAGE" -type f | wc -l)" -gt 5 ]
+	for query in "$STAGE"/*; do
+		run sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" <"$query"
+		cat "$query"
+		echo "$output"
+		[ "$status" -eq 0 ] && [ -n "$output" ]
+	done
+	[ "$(sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" <"$STAGE/4")" = hello ]
+	[ "$(sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" <"$STAGE/1")" = '42|exec|exit|3|exited with status 3' ]
+}
+
+has_figures() {
+	[ "$(sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" "SELECT count(*) FROM tally WHERE kind <> ''")" -gt 1 ]
+}
+
 @test "pyprep-timings(7): every stage, every method, every figure" {
 	missing=
 	text=$(page pyprep-timings.7)
@@ -222,7 +284,7 @@ five_squares() {
 	libdir=$(dirname "$(find "$prefix/lib" -name libpyprep.so)")
 	for file in bin/pyprepctl sbin/pyprepd include/pyprep.h lib/systemd/system/pyprepd.service \
 		lib/systemd/system/pyprepd.socket lib/sysusers.d/pyprep.conf lib/tmpfiles.d/pyprep.conf \
-		share/man/man1/pyprepctl.1 share/man/man5/pyprepd.conf.5 share/man/man7/pyprep-timings.7 \
+		share/man/man1/pyprepctl.1 share/man/man5/pyprepd.conf.5 share/man/man5/pyprep-store.5 share/man/man7/pyprep-timings.7 \
 		share/man/man8/pyprepd.8 share/doc/pyprep/README.md share/doc/pyprep/LICENSE \
 		share/doc/pyprep/CHANGELOG.md share/doc/pyprep/architecture.md share/doc/pyprep/protocol.md \
 		share/bash-completion/completions/pyprepctl share/zsh/vendor-completions/_pyprepctl \
