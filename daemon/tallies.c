@@ -56,7 +56,8 @@ turn_to(struct broker *b, uint32_t day)
 	unsigned at = 0;
 	while (t->days[at] != d)
 		at++;
-	memmove(&t->days[1], &t->days[0], at * sizeof(t->days[0]));
+	for (; at > 0; at--)
+		t->days[at] = t->days[at - 1];
 	t->days[0] = d;
 	t->today_ns = (uint64_t)day * DAY_NS;
 	return d;
