@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/again.h"
 #include "daemon/gate.h"
 #include "daemon/policy.h"
 #include "daemon/retry.h"
@@ -122,7 +123,7 @@ reply_row(struct broker *b, struct reply *a, const struct store_row *row,
 	const struct store_job *job = &row->job;
 	struct receipt receipt = row_receipt(row);
 	struct policy *policy = NULL;
-	char args[200], why[200];
+	char args[200], why[200], again[4096];
 	const struct kept_row *k;
 	unsigned tried = 0;
 
@@ -130,7 +131,7 @@ reply_row(struct broker *b, struct reply *a, const struct store_row *row,
 	if (job->policy.length > 0)
 		(void)policy_read(job->policy.at, (uint32_t)job->policy.length, clock_wall(),
 				  &policy, why, sizeof(why));
-	msgpack_pack_map(&a->pack, attempts != NULL ? 11 : 10);
+	msgpack_pack_map(&a->pack, attempts != NULL ? 12 : 10);
 	reply_receipt(a, &receipt, row->end.result.at, row->end.message.at);
 	reply_text(a, "kind", job->kind);
 	reply_text(a, "pool", job->pool);
@@ -146,6 +147,7 @@ reply_row(struct broker *b, struct reply *a, const struct store_row *row,
 	policy_free(policy);
 	if (attempts == NULL)
 		return;
+	reply_text(a, "again", !row->attached && again_print(job, again, sizeof(again)) ? again : "");
 	STAILQ_FOREACH(k, attempts, link)
 	tried++;
 	reply_key(a, "attempts");

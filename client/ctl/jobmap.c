@@ -30,6 +30,9 @@ more_json(const msgpack_object *map)
 
 	if (field_text_length(map, "key") > 0)
 		json_object_set_new(more, "key", json_sprintf("%.*s", FIELD_TEXT(map, "key")));
+	if (field_text_length(map, "again") > 0)
+		json_object_set_new(more, "again",
+				    json_sprintf("%.*s", FIELD_TEXT(map, "again")));
 	if (field_text_length(map, "waits") > 0 && !field_text_is(map, "waits", "nothing"))
 		json_object_set_new(more, "waits", json_sprintf("%.*s", FIELD_TEXT(map, "waits")));
 	if ((count = field_list(map, "labels", &list)) > 0) {

@@ -11,6 +11,9 @@
 #include "client/ctl/report.h"
 #include "client/ctl/units.h"
 
+#define TAIL_LINES 5 /* of a failed command's output */
+#define OUTPUT_MS  10000
+
 static const struct option_row options[] = {
 	OPTION_ROW_JSON,
 	OPTION_ROW_END,
@@ -38,6 +41,8 @@ print_more(const json_t *more)
 		printf("  key: %s\n", text_of(more, "key"));
 	json_array_foreach(json_object_get(more, "labels"), i, item)
 		printf("  label: %s\n", json_string_value(item) ? json_string_value(item) : "?");
+	if (json_object_get(more, "again"))
+		printf("  once more: %s\n", text_of(more, "again"));
 	const json_t *attempts = json_object_get(more, "attempts");
 	if (json_array_size(attempts) < 2)
 		return;
@@ -49,13 +54,77 @@ print_more(const json_t *more)
 		       text_of(json_object_get(item, "error"), "message"));
 }
 
+/* ---- the last of its output ---- */
+
+struct tail {
+	char bytes[2][4096]; /* the last that came, by stream */
+	size_t length[2];
+};
+
+static int
+got_piece(void *context, const msgpack_object *map)
+{
+	struct tail *t = context;
+	const msgpack_object *bytes = field_get(map, "bytes");
+	unsigned stream = (unsigned)field_u64(map, "stream");
+
+	if (bytes == NULL || bytes->type != MSGPACK_OBJECT_BIN || stream < 1 || stream > 2)
+		return 0;
+	char *to = t->bytes[stream - 1];
+	size_t *length = &t->length[stream - 1], room = sizeof t->bytes[0];
+	size_t count = bytes->via.bin.size < room ? bytes->via.bin.size : room;
+	size_t keep = *length + count > room ? room - count : *length;
+	memmove(to, to + *length - keep, keep);
+	memcpy(to + keep, bytes->via.bin.ptr + bytes->via.bin.size - count, count);
+	*length = keep + count;
+	return 0;
+}
+
+static void
+print_tail(const char *name, const char *bytes, size_t length)
+{
+	size_t from = length;
+	unsigned lines = 0;
+
+	if (length == 0)
+		return;
+	while (from > 0 && (bytes[from - 1] != '\n' || from == length || ++lines < TAIL_LINES))
+		from--;
+	printf("  the last of its %s:\n", name);
+	while (from < length) {
+		const char *end = memchr(bytes + from, '\n', length - from);
+		size_t line = end ? (size_t)(end - bytes) - from : length - from;
+		printf("    %.*s\n", (int)line, bytes + from);
+		from += line + 1;
+	}
+}
+
+static void
+print_output(uint64_t id)
+{
+	static struct tail tail;
+	struct pyprep_problem why;
+	struct request request;
+	struct pyprep *p;
+
+	if (pyprep_connect_lane(ctl.runtime_dir, ctl.lane, &p, &why) < 0)
+		return;
+	request_begin(&request, "logs", 1);
+	request_u64(&request, "id", id);
+	(void)request_ask(&request, p, OUTPUT_MS, got_piece, &tail, &why);
+	pyprep_close(p);
+	print_tail("stdout", tail.bytes[0], tail.length[0]);
+	print_tail("stderr", tail.bytes[1], tail.length[1]);
+}
+
 static int
 got_job(void *context, const msgpack_object *map)
 {
 	struct pyprep_receipt receipt;
 	struct jobmap job;
 
-	(void)context;
+	uint64_t *failed = context; /* a detached command that did */
+
 	if (jobmap_read(map, &job) < 0)
 		return -EPROTO;
 	if (ctl.json) {
@@ -67,6 +136,10 @@ got_job(void *context, const msgpack_object *map)
 		printf("  of user %s; %s %s ago\n", job.user ? job.user : "?",
 		       open ? "submitted" : "ended", unit_time_human(job.age_ns).text);
 		print_more(job.more);
+		if (!open && strcmp(receipt.state, "succeeded") != 0 && job.kind &&
+		    strcmp(job.kind, "exec") == 0 &&
+		    json_is_true(json_object_get(job.more, "detached")))
+			*failed = receipt.id;
 	}
 	jobmap_free(&job);
 	return 0;
@@ -87,7 +160,11 @@ show_run(const struct words *words)
 	request_begin(&request, "show", 1);
 	request_u64(&request, "id", ids.id[0]);
 	ids_free(&ids);
-	return request_once(&request, got_job, NULL);
+	uint64_t failed = 0;
+	status = request_once(&request, got_job, &failed);
+	if (status == 0 && failed != 0)
+		print_output(failed);
+	return status;
 }
 
 extern const struct command command_show;

@@ -45,6 +45,17 @@ daemon_restart() {
 	[ "$(pyprepctl ls --state succeeded --kind sumsq -q | wc -l)" = 1 ]
 }
 
+@test "show of a failed command has the last of its output, and the command to do it again" {
+	id=$(pyprepctl submit -d -q exec -- sh -c 'for i in 1 2 3 4 5 6 7; do echo "line $i"; done; echo "it'"'"'s broken" >&2; exit 9')
+	run -9 pyprepctl wait -q "$id"
+	run -0 pyprepctl show "$id"
+	[[ $output == *"the last of its stdout:"*"    line 3"*"    line 7"*"the last of its stderr:"*"    it's broken"* ]]
+	[[ $output != *"    line 2"* ]]
+	again=$(pyprepctl show "$id" --json | jq -r .again)
+	run -9 bash -c "$again"
+	[[ $output == *"it's broken"* ]]
+}
+
 @test "retry counts attempts on, rm forgets" {
 	id=$(pyprepctl submit -d -q exec -- sh -c 'echo attempt $PYPREP_ATTEMPT; exit 1')
 	run -1 pyprepctl wait -q "$id"
