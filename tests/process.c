@@ -201,6 +201,21 @@ process_title(pid_t pid, char *buffer, size_t size)
 	return true;
 }
 
+int
+count_titled(const char *title)
+{
+	DIR *dir = opendir("/proc");
+	char text[256];
+	int n = 0;
+
+	for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;)
+		n += isdigit((unsigned char)e->d_name[0]) &&
+		     process_title(atoi(e->d_name), text, sizeof(text)) && strcmp(text, title) == 0;
+	if (dir != NULL)
+		closedir(dir);
+	return n;
+}
+
 pid_t
 child_with_title(pid_t pid, const char *title)
 {

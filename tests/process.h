@@ -48,6 +48,9 @@ char process_state(pid_t pid); /* R S D T Z ...; 0: there is none */
 /* The title: /proc/PID/cmdline with spaces for NULs.  false when it is gone. */
 bool process_title(pid_t pid, char *buffer, size_t size);
 
+/* How many processes of this machine have it. */
+int count_titled(const char *title);
+
 /* The living child of `pid` that has it, or 0. */
 pid_t child_with_title(pid_t pid, const char *title);
 
