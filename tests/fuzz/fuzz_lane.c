@@ -16,7 +16,11 @@
 #include <unistd.h>
 
 #include "daemon/broker.h"
+#include "daemon/cache.h"
+#include "daemon/durable.h"
+#include "daemon/gate.h"
 #include "daemon/log.h"
+#include "daemon/tallies.h"
 #include "ipc/clock.h"
 #include "shm/segment.h"
 
@@ -51,7 +55,11 @@ broker_turn(void)
 	broker->now_ns = clock_now();
 	event_base_loop(broker->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	dispatch_results(broker);
+	durable_take(broker);
 	clients_poll(broker);
+	if (broker->gate_due)
+		gate_turn(broker);
+	cache_turn(broker);
 	dispatch_jobs(broker);
 	clients_flush(broker);
 }
@@ -81,11 +89,14 @@ start_broker(void)
 	static struct config config;
 	static struct birth birth;
 	static struct board board;
+	struct store_problem problem;
 	const char *why;
 	int control[2];
 
 	log_open("fuzz", LOG_LEVEL_ERROR);
 	config_default(&config);
+	config.store = &store_memory;
+	config.store_keep_ns = 1;
 	config.max_clients = 8;
 	config.max_jobs = 64;
 	config.max_job_bytes = 256 * 1024;
@@ -110,11 +121,17 @@ start_broker(void)
 		broker->pools[i].config = &config.pools[i];
 		broker->pools[i].index = i;
 		broker->pools[i].wanted = config.pools[i].workers;
-		pool_queues_init(&broker->pools[i]);
+		must(pool_queue_open(&broker->pools[i]) == 0);
+		broker->pools[i].alone_head = broker->pools[i].alone_tail = JOB_NONE;
 	}
 	must(jobs_init(&broker->jobs, config.max_jobs, config.max_job_bytes) == 0);
+	must(gate_open(broker) == 0);
+	must(cache_open(broker) == 0);
 	must(clients_open(broker) == 0);
 	history_open(&broker->history, birth.state_dir, &why);
+	must(durable_open(broker, &problem) == 0);
+	must(tallies_open(broker) == 0);
+	must(clients_listen(broker) == 0);
 }
 
 static void
@@ -314,6 +331,18 @@ drain_socket(int fd)
 		;
 }
 
+/* Detached jobs outlive who submitted them, and nobody runs them here. */
+static void
+end_detached(void)
+{
+	for (uint32_t i = 0; (i = jobs_next(&broker->jobs, i)) != JOB_NONE; i++)
+		job_stop(broker, i, CAUSE_CANCELLED);
+	for (int i = 0; i < 100 && broker->jobs.count > 0; i++) {
+		broker_turn();
+		usleep(100);
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -321,8 +350,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		start_broker();
 		dial(&honest);
 	}
-	if (inputs++ % SESSION == 0)
+	if (inputs++ % SESSION == 0) {
 		hang_up(&hostile);
+		end_detached();
+	}
 	if (hostile.fd < 0)
 		dial(&hostile);
 
