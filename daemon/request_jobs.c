@@ -147,13 +147,13 @@ reply_row(struct broker *b, struct reply *a, const struct store_row *row,
 	policy_free(policy);
 	if (attempts == NULL)
 		return;
-	reply_text(a, "again", !row->attached && again_print(job, again, sizeof(again)) ? again : "");
-	STAILQ_FOREACH(k, attempts, link)
-	tried++;
+	reply_text(a, "again",
+		   !row->attached && again_print(job, again, sizeof(again)) ? again : "");
+	STAILQ_FOREACH (k, attempts, link)
+		tried++;
 	reply_key(a, "attempts");
 	msgpack_pack_array(&a->pack, tried);
-	STAILQ_FOREACH(k, attempts, link)
-	{
+	STAILQ_FOREACH (k, attempts, link) {
 		msgpack_pack_map(&a->pack, 1);
 		reply_receipt(a, &k->row.end.receipt, k->row.end.result.at, k->row.end.message.at);
 	}

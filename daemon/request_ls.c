@@ -167,8 +167,7 @@ on_rows(struct broker *b, const struct request *r, struct recall *c)
 	if (recall_failed(b, r, c))
 		return;
 	msgpack_sbuffer_init(&l.maps);
-	STAILQ_FOREACH(k, &c->rows, link)
-	{
+	STAILQ_FOREACH (k, &c->rows, link) {
 		if (!k->row.ended || was_listed(c, k->row.job.id))
 			continue;
 		add_begin(&one);

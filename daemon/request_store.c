@@ -117,8 +117,8 @@ reply_logs(struct broker *b, const struct request *r, struct logs *l)
 	}
 	if (!request_may_see(b, r, l->id, l->uid))
 		return;
-	STAILQ_FOREACH(p, &l->pieces, link)
-	send_piece(b, r, p);
+	STAILQ_FOREACH (p, &l->pieces, link)
+		send_piece(b, r, p);
 	reply_begin(&a, 2);
 	reply_flag(&a, "ended", l->ended && jobs_find(&b->jobs, l->id) == JOB_NONE);
 	reply_flag(&a, "more", l->bytes >= LOGS_MOST);
@@ -281,9 +281,9 @@ on_rows(struct broker *b, const struct request *r, struct recall *c)
 	g->under_way = 1; /* ours, until all are put */
 	for (uint32_t i = 0; i < c->id_count; i++) {
 		uint64_t id = c->ids[i];
-		STAILQ_FOREACH(k, &c->rows, link)
-		if (k->row.job.id == id)
-			break;
+		STAILQ_FOREACH (k, &c->rows, link)
+			if (k->row.job.id == id)
+				break;
 		if (k == NULL || (k->row.attached && g->type == CHANGE_REOPEN))
 			note(&g->missing, &g->missing_count, id);
 		else if (!request_may_touch(r->client, k->row.job.uid))

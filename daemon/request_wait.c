@@ -109,9 +109,9 @@ row_of(const struct recall *c, uint64_t id)
 {
 	const struct kept_row *k;
 
-	STAILQ_FOREACH(k, &c->rows, link)
-	if (k->row.job.id == id)
-		return k;
+	STAILQ_FOREACH (k, &c->rows, link)
+		if (k->row.job.id == id)
+			return k;
 	return NULL;
 }
 
@@ -142,8 +142,7 @@ on_rows(struct broker *b, const struct request *r, struct recall *c)
 	for (uint32_t i = 0; i < c->id_count; i++)
 		if (!may_wait(b, r, c, c->ids[i]))
 			return;
-	STAILQ_FOREACH(k, &c->rows, link)
-	{
+	STAILQ_FOREACH (k, &c->rows, link) {
 		uint32_t place = place_of(w, k->row.job.id);
 		struct reply a;
 		if (!k->row.ended || place == w->count ||

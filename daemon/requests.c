@@ -324,7 +324,7 @@ request_strategy(struct broker *b, const struct request *r)
 	const struct strategy *s = strategy_by_name(name);
 	if (s != NULL)
 		return s;
-	for (; strategies[count] != NULL && count < sizeof(names) / sizeof(names[0]); count++) {
+	for (; count < sizeof(names) / sizeof(names[0]) && strategies[count] != NULL; count++) {
 		names[count] = strategies[count]->name;
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
 					 count > 0 ? ", " : "", names[count]);

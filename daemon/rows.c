@@ -115,9 +115,9 @@ ask_store(const struct store_ops *ops, struct store *s, struct question *q)
 	}
 	if (!c->attempts)
 		return;
-	STAILQ_FOREACH(k, &c->rows, link)
-	if (c->result == 0 && !k->row.attached)
-		c->result = ops->attempts(s, k->row.job.id, keep_in, &c->tried);
+	STAILQ_FOREACH (k, &c->rows, link)
+		if (c->result == 0 && !k->row.attached)
+			c->result = ops->attempts(s, k->row.job.id, keep_in, &c->tried);
 }
 
 static void

@@ -349,8 +349,8 @@ writer_take(struct writer *w, struct broker *b)
 	pthread_mutex_lock(&w->lock);
 	STAILQ_CONCAT(&done, &w->done);
 	STAILQ_CONCAT(&answered, &w->answered);
-	STAILQ_FOREACH(o, &done, link)
-	w->waiting--;
+	STAILQ_FOREACH (o, &done, link)
+		w->waiting--;
 	pthread_mutex_unlock(&w->lock);
 	while ((o = STAILQ_FIRST(&done)) != NULL) {
 		STAILQ_REMOVE_HEAD(&done, link);

@@ -39,14 +39,15 @@ print_more(const json_t *more)
 		printf("  waits for: %s\n", text_of(more, "waits"));
 	if (json_object_get(more, "key"))
 		printf("  key: %s\n", text_of(more, "key"));
-	json_array_foreach(json_object_get(more, "labels"), i, item)
+	const json_t *labels = json_object_get(more, "labels");
+	json_array_foreach (labels, i, item)
 		printf("  label: %s\n", json_string_value(item) ? json_string_value(item) : "?");
 	if (json_object_get(more, "again"))
 		printf("  once more: %s\n", text_of(more, "again"));
 	const json_t *attempts = json_object_get(more, "attempts");
 	if (json_array_size(attempts) < 2)
 		return;
-	json_array_foreach(attempts, i, item)
+	json_array_foreach (attempts, i, item)
 		printf("  attempt %lld: %s, %s%s%s\n",
 		       (long long)json_integer_value(json_object_get(item, "attempt")),
 		       text_of(item, "state"), text_of(item, "cause"),
