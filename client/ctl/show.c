@@ -40,19 +40,23 @@ print_more(const json_t *more)
 	if (json_object_get(more, "key"))
 		printf("  key: %s\n", text_of(more, "key"));
 	const json_t *labels = json_object_get(more, "labels");
-	json_array_foreach (labels, i, item)
+	for (i = 0; i < json_array_size(labels); i++) {
+		item = json_array_get(labels, i);
 		printf("  label: %s\n", json_string_value(item) ? json_string_value(item) : "?");
+	}
 	if (json_object_get(more, "again"))
 		printf("  once more: %s\n", text_of(more, "again"));
 	const json_t *attempts = json_object_get(more, "attempts");
 	if (json_array_size(attempts) < 2)
 		return;
-	json_array_foreach (attempts, i, item)
+	for (i = 0; i < json_array_size(attempts); i++) {
+		item = json_array_get(attempts, i);
 		printf("  attempt %lld: %s, %s%s%s\n",
 		       (long long)json_integer_value(json_object_get(item, "attempt")),
 		       text_of(item, "state"), text_of(item, "cause"),
 		       json_is_object(json_object_get(item, "error")) ? ": " : "",
 		       text_of(json_object_get(item, "error"), "message"));
+	}
 }
 
 /* ---- the last of its output ---- */
