@@ -65,6 +65,7 @@ receipt_of(const struct broker *b, const struct job *job, struct receipt *ret)
 		.attempt = job->attempt,
 		.uid = job->uid,
 		.priority = job->priority,
+		.stored_ns = job->more != NULL ? job->more->stored_ns : 0,
 	};
 	if (job->array != NULL)
 		array_counts(job->array, &ret->items, &ret->items_failed);

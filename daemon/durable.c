@@ -388,6 +388,7 @@ on_added(struct broker *b, struct order *o)
 		return;
 	}
 	struct job *job = job_at(&b->jobs, index);
+	job->more->stored_ns = b->now_ns;
 	tell_accepted(b, c, job->tag, job->id, 0);
 	durable_go_on(b, index);
 }

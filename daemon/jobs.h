@@ -45,6 +45,7 @@ struct job_more {
 	struct gate_job *gate;          /* the gate's: parents, limits, key; NULL: none */
 	struct shared_context *context; /* of a detached command (context.h); a reference */
 	struct past *past;              /* its earlier attempts; NULL: none */
+	uint64_t stored_ns;             /* when it was durable; CLOCK_MONOTONIC, 0: not known */
 	uint64_t fence;                 /* of its claim, while a detached job runs */
 	uint64_t waits_since_ns;
 	uint64_t wake_ns;   /* WAIT_TIME, WAIT_BACKOFF; CLOCK_MONOTONIC */

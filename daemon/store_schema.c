@@ -54,6 +54,7 @@ static const char tables[] =
 	"  clock INTEGER NOT NULL,      -- CLOCK_MONOTONIC when submitted; the times count from "
 	"it\n"
 	"  received INTEGER,            -- ns; NULL: not reached\n"
+	"  stored INTEGER,              -- of a detached job: durable\n"
 	"  handed INTEGER,\n"
 	"  started INTEGER,\n"
 	"  finished INTEGER,\n"
@@ -123,50 +124,41 @@ static const char tables[] =
 #define TIME(column) "strftime('%Y-%m-%dT%H:%M:%fZ', " column " / 1e9, 'unixepoch')"
 #define MS(from, to) "round((" to " - " from ") / 1e6, 3)"
 
+#define STAGES                                                        \
+	"  " MS("a.received", "a.stored") " AS store_ms,\n"           \
+	"  " MS("coalesce(a.stored, a.received)", "a.handed") " AS queue_ms,\n" \
+	"  " MS("a.handed", "a.started") " AS dispatch_ms,\n"         \
+	"  " MS("a.started", "a.finished") " AS run_ms,\n"            \
+	"  round(a.oncpu / 1e6, 3) AS cpu_ms, a.memory AS memory_bytes\n"
+#define WORDS                                                                  \
+	"  LEFT JOIN word c ON c.what = 'cause' AND c.n = a.cause\n"           \
+	"  LEFT JOIN word e ON e.what = 'error' AND e.n = a.error;\n"
+
+/* clang-format off */
 static const char views[] =
 	"CREATE VIEW history AS SELECT\n"
 	"  j.id,\n"
 	"  CASE WHEN j.state = 0 THEN 'open' ELSE s.text END AS state,\n"
 	"  j.kind, j.pool, j.key, j.uid, j.priority,\n"
 	"  CASE WHEN j.token IS NULL THEN 'attached' ELSE 'detached' END AS how,\n"
-	"  " TIME(
-		"j.submitted") " AS submitted,\n"
-			       "  CASE WHEN j.state <> 0 THEN " TIME(
-				       "j.ended") " END AS ended,\n"
-						  "  j.attempt AS attempts, j.crashes,\n"
-						  "  c.text AS cause, a.cause_value, e.text AS "
-						  "error, a.message,\n"
-						  "  a.executor, a.worker_pid,\n"
-						  "  " MS("a.received",
-							  "a.handed") " AS queue_ms,\n"
-								      "  " MS("a.handed",
-									      "a.started") " AS "
-											   "dispatc"
-											   "h_ms,\n"
-											   "  " MS("a.started",
-												   "a.finished") " AS run_ms,\n"
-														 "  round(a.oncpu / 1e6, 3) AS cpu_ms,\n"
-														 "  a.memory AS memory_bytes\n"
-														 "FROM job j LEFT JOIN attempt a ON a.n = (j.id << 16 | j.last)\n"
-														 "  LEFT JOIN word s ON s.what = 'state' AND s.n = j.state\n"
-														 "  LEFT JOIN word c ON c.what = 'cause' AND c.n = a.cause\n"
-														 "  LEFT JOIN word e ON e.what = 'error' AND e.n = a.error;\n"
+	"  " TIME("j.submitted") " AS submitted,\n"
+	"  CASE WHEN j.state <> 0 THEN " TIME("j.ended") " END AS ended,\n"
+	"  j.attempt AS attempts, j.crashes,\n"
+	"  c.text AS cause, a.cause_value, e.text AS error, a.message,\n"
+	"  a.executor, a.worker_pid,\n"
+	STAGES
+	"FROM job j LEFT JOIN attempt a ON a.n = (j.id << 16 | j.last)\n"
+	"  LEFT JOIN word s ON s.what = 'state' AND s.n = j.state\n"
+	WORDS
 
-														 "CREATE VIEW attempts AS SELECT\n"
-														 "  a.job, a.number, j.kind, j.pool, s.text AS state, c.text AS cause, a.cause_value,\n"
-														 "  e.text AS error, a.message, " TIME(
-															 "a.ended") " AS ended, a.executor, a.worker_pid,\n"
-																    "  " MS("a.received",
-																	    "a.handed") " AS queue_ms,\n"
-																			"  " MS("a.handed",
-																				"a.started") " AS dispatch_ms,\n"
-																					     "  " MS("a.started",
-																						     "a.finished") " AS run_ms,\n"
-																								   "  round(a.oncpu / 1e6, 3) AS cpu_ms, a.memory AS memory_bytes\n"
-																								   "FROM attempt a JOIN job j ON j.id = a.n >> 16\n"
-																								   "  LEFT JOIN word s ON s.what = 'state' AND s.n = a.state\n"
-																								   "  LEFT JOIN word c ON c.what = 'cause' AND c.n = a.cause\n"
-																								   "  LEFT JOIN word e ON e.what = 'error' AND e.n = a.error;\n";
+	"CREATE VIEW attempts AS SELECT\n"
+	"  a.job, a.number, j.kind, j.pool, s.text AS state, c.text AS cause, a.cause_value,\n"
+	"  e.text AS error, a.message, " TIME("a.ended") " AS ended, a.executor, a.worker_pid,\n"
+	STAGES
+	"FROM attempt a JOIN job j ON j.id = a.n >> 16\n"
+	"  LEFT JOIN word s ON s.what = 'state' AND s.n = a.state\n"
+	WORDS;
+/* clang-format on */
 
 static int
 put_words(sqlite3 *db, const char *what, unsigned count, const char *(*text)(unsigned))

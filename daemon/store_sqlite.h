@@ -30,7 +30,7 @@ struct claims;
 	"j.item_high, j.submitted, j.context, j.policy, j.params"
 #define ATTEMPT_COLUMNS                                                                          \
 	"a.n, a.state, a.cause, a.cause_value, a.error, a.ended, a.executor, a.worker_pid, "     \
-	"a.slot, a.flags, a.clock, a.received, a.handed, a.started, a.finished, a.returned, "    \
+	"a.slot, a.flags, a.clock, a.received, a.stored, a.handed, a.started, a.finished, a.returned, "    \
 	"a.method, a.oncpu, a.runqueue, a.blocked, a.user, a.system, a.memory, a.faults_minor, " \
 	"a.faults_major, a.switches_voluntary, a.switches_involuntary, a.items, "                \
 	"a.items_failed, a.autopsy, a.message, a.result"
@@ -53,7 +53,7 @@ struct claims;
 		    "sum, token IS NULL, key FROM job WHERE id = ?1")                              \
 	X(SQL_ATTEMPT, "INSERT INTO attempt VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, " \
 		       "?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, "    \
-		       "?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)")                                  \
+		       "?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)")                                  \
 	X(SQL_CHANGE, "UPDATE job SET state = ?2, ended = ?3, attempt = ?4, crashes = ?5, flags "  \
 		      "= ?6, priority = ?7, not_before = ?8, last = ?9, sum = ?10 WHERE id = ?1")  \
 	X(SQL_LAST_ATTEMPT, "SELECT n & 65535 FROM attempt WHERE n > ?1 << 16 "                    \

@@ -250,6 +250,7 @@ insert_attempt(struct store *s, const struct store_end *end, uint16_t number)
 	row_int(&row, r->flags);
 	row_int(&row, r->submitted_ns);
 	row_time(&row, r->submitted_ns, r->received_ns);
+	row_time(&row, r->submitted_ns, r->stored_ns);
 	row_time(&row, r->submitted_ns, r->handed_ns);
 	row_time(&row, r->submitted_ns, o->started_ns);
 	row_time(&row, r->submitted_ns, o->ended_ns);

@@ -84,6 +84,7 @@ read_attempt(struct columns *c, struct store_row *row)
 	r->flags = (uint32_t)next_int(c);
 	r->submitted_ns = next_int(c);
 	r->received_ns = next_time(c, r->submitted_ns);
+	r->stored_ns = next_time(c, r->submitted_ns);
 	r->handed_ns = next_time(c, r->submitted_ns);
 	r->outcome.started_ns = next_time(c, r->submitted_ns);
 	r->outcome.ended_ns = next_time(c, r->submitted_ns);

@@ -45,7 +45,7 @@ job_error_exit(unsigned error)
 /* ---- the way ---- */
 
 /* Its times, in order. */
-enum { SUBMITTED, RECEIVED, HANDED, STARTED, ENDED, RETURNED, TIMES };
+enum { SUBMITTED, RECEIVED, STORED, HANDED, STARTED, ENDED, RETURNED, TIMES };
 
 /*
  * A time that never came (a job cancelled while it was queued has no start) counts as the
@@ -76,23 +76,29 @@ void
 receipt_stages(const struct receipt *r, uint64_t returned_ns, struct stages *ret)
 {
 	uint64_t t[TIMES] = {
-		[SUBMITTED] = r->submitted_ns, [RECEIVED] = r->received_ns,
-		[HANDED] = r->handed_ns,       [STARTED] = r->outcome.started_ns,
-		[ENDED] = r->outcome.ended_ns, [RETURNED] = returned_ns,
+		[SUBMITTED] = r->submitted_ns,     [RECEIVED] = r->received_ns,
+		[STORED] = r->stored_ns,           [HANDED] = r->handed_ns,
+		[STARTED] = r->outcome.started_ns, [ENDED] = r->outcome.ended_ns,
+		[RETURNED] = returned_ns,
 	};
+
+	/* Most jobs are not stored at all: that takes no time, whatever comes next. */
+	if (t[STORED] == 0)
+		t[STORED] = r->received_ns;
 
 	fill_gaps(t);
 	*ret = (struct stages){
 		.submitted_ns = t[SUBMITTED],
 		.ended_ns = t[ENDED],
 		.submit_ns = span(t[SUBMITTED], t[RECEIVED]),
-		.queue_ns = span(t[RECEIVED], t[HANDED]),
+		.store_ns = span(t[RECEIVED], t[STORED]),
+		.queue_ns = span(t[STORED], t[HANDED]),
 		.dispatch_ns = span(t[HANDED], t[STARTED]),
 		.run_ns = span(t[STARTED], t[ENDED]),
 		.return_ns = span(t[ENDED], t[RETURNED]),
 		.total_ns = span(t[SUBMITTED], t[RETURNED]),
 	};
-	ret->residual_ns = (int64_t)(ret->total_ns - ret->submit_ns - ret->store_ns -
-				     ret->queue_ns - ret->dispatch_ns - ret->run_ns -
-				     ret->return_ns);
+	ret->residual_ns =
+		(int64_t)(ret->total_ns - ret->submit_ns - ret->store_ns - ret->queue_ns -
+			  ret->dispatch_ns - ret->run_ns - ret->return_ns);
 }

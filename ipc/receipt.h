@@ -3,7 +3,7 @@
  * stages of its time, and what it used.  The same struct is in the worker's
  * result, in the client's ring and in the history.
  *
- * Times are CLOCK_MONOTONIC in nanoseconds; memory is in bytes.  The five times
+ * Times are CLOCK_MONOTONIC in nanoseconds; memory is in bytes.  The times
  * of the way telescope, so the stages sum to the total by construction; a
  * process that reported a time out of order is cut to its neighbours and the
  * difference shows as the residual.
@@ -142,6 +142,7 @@ struct receipt {
 	uint32_t flags; /* RECEIPT_* */
 	uint32_t uid; /* of the submitter */
 	int32_t priority;
+	uint64_t stored_ns; /* broker: a detached job was durable; 0: attached, or not known */
 };
 
 /* The way in its stages.  They sum to the total but for the residual: a time out of order cuts its

@@ -59,6 +59,23 @@ Test(client_decode, stages_are_the_spans_between_the_times)
 	cr_expect(eq(u64, got.ended_ns, 1100));
 }
 
+Test(client_decode, a_detached_job_waits_for_the_store_before_its_queue)
+{
+	struct receipt r = receipt_with(1000, 1003, 1010, 1030, 1100, 1250);
+
+	r.stored_ns = 1008;
+	struct pyprep_receipt got = decode(&r);
+	cr_expect(eq(u64, got.store_ns, 5));
+	cr_expect(eq(u64, got.queue_ns, 2));
+	cr_expect(eq(i64, got.residual_ns, 0));
+	cr_expect(eq(i64, sum_of_stages(&got), 250));
+	/* cancelled while it was queued */
+	r.handed_ns = r.outcome.started_ns = r.outcome.ended_ns = 0;
+	got = decode(&r);
+	cr_expect(eq(u64, got.store_ns, 5));
+	cr_expect(eq(i64, sum_of_stages(&got), 250));
+}
+
 /* Any of the times after the first may be missing. */
 Test(client_decode, times_in_order_leave_no_residual)
 {

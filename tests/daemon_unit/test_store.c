@@ -136,6 +136,7 @@ Test(store, an_end_is_read_back_as_it_was_given)
 	struct receipt *r = &c.end.receipt;
 	r->submitted_ns = 1000;
 	r->received_ns = 1100;
+	r->stored_ns = 1150;
 	r->handed_ns = 1200;
 	r->outcome.started_ns = 1300;
 	r->outcome.ended_ns = 1400;
@@ -168,6 +169,7 @@ Test(store, an_end_is_read_back_as_it_was_given)
 		cr_assert_eq(end->ended_ns, c.end.ended_ns);
 		cr_assert_eq(got->submitted_ns, 1000);
 		cr_assert_eq(got->received_ns, 1100);
+		cr_assert_eq(got->stored_ns, 1150);
 		cr_assert_eq(got->handed_ns, 1200);
 		cr_assert_eq(got->outcome.started_ns, 1300);
 		cr_assert_eq(got->outcome.ended_ns, 1400);

@@ -78,6 +78,21 @@ Test(figures, a_job_that_ran_is_in_all_of_them)
 	figures_free(&f);
 }
 
+Test(figures, only_a_detached_job_waits_for_the_store)
+{
+	struct receipt r = receipt(JOB_SUCCEEDED, CAUSE_NONE, USAGE_THREAD);
+	struct figures f = { 0 };
+
+	add(&f, &r);
+	cr_assert_eq(f.stages[FIGURE_STORE].n, 0u);
+	r.stored_ns = r.received_ns + 50;
+	add(&f, &r);
+	cr_assert_eq(f.stages[FIGURE_STORE].n, 1u);
+	cr_assert_eq(f.stages[FIGURE_STORE].most, 50u);
+	cr_assert_eq(f.stages[FIGURE_QUEUE].least, 150u);
+	figures_free(&f);
+}
+
 Test(figures, a_job_that_never_started_has_an_outcome_and_no_times)
 {
 	struct receipt r = receipt(JOB_CANCELLED, CAUSE_CANCELLED, USAGE_NONE);
