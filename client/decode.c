@@ -118,6 +118,9 @@ receipt_fill(const struct receipt *r, uint64_t returned_ns, bool command,
 		.worker_pid = (int)r->worker_pid,
 		.truncated = (r->flags & RECEIPT_TRUNCATED) != 0,
 		.cached = (r->flags & RECEIPT_CACHED) != 0,
+		.memory_limit = r->flags & RECEIPT_LIMIT_CGROUP    ? "cgroup"
+				: r->flags & RECEIPT_LIMIT_PROCESS ? "process"
+								   : "none",
 		.bystander = (r->flags & RECEIPT_BYSTANDER) != 0,
 		.items = r->items,
 		.items_failed = r->items_failed,

@@ -193,6 +193,7 @@ struct pyprep_receipt {
 	uint64_t peak_memory_bytes;
 	uint32_t switches_voluntary, switches_involuntary;
 	uint32_t faults_minor, faults_major;
+	const char *memory_limit; /* what held its limit: "cgroup", "process"; "none": it has none */
 };
 
 enum pyprep_event_type {

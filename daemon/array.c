@@ -23,7 +23,7 @@
 #define RANGE_UNKNOWN 64 /* items of the first ranges, before anything is measured */
 
 struct range {
-	uint16_t slot;
+	uint16_t place;
 	uint16_t ticket;
 	int64_t low, high;
 	int64_t next; /* first item without a result */
@@ -129,7 +129,7 @@ array_hand_out(struct broker *b, struct crew *w, uint32_t index)
 	int ticket = link_send_run(&w->link, &run, job_args(job), job->args_length, NULL, 0);
 	if (ticket < 0)
 		return false;
-	*range = (struct range){ w->slot, (uint16_t)ticket, low, high, low };
+	*range = (struct range){ w->place, (uint16_t)ticket, low, high, low };
 	a->range_count++;
 	if (again)
 		a->back_count--;
@@ -143,7 +143,7 @@ static struct range *
 find_range(struct array_job *a, const struct crew *w, uint32_t ticket)
 {
 	for (uint32_t i = 0; i < a->range_count; i++)
-		if (a->ranges[i].slot == w->slot && a->ranges[i].ticket == ticket)
+		if (a->ranges[i].place == w->place && a->ranges[i].ticket == ticket)
 			return &a->ranges[i];
 	return NULL;
 }
@@ -317,7 +317,7 @@ array_stop(struct broker *b, uint32_t index, enum job_cause reason)
 	const uint64_t id = job->id;
 	struct crew *const *crew = b->pools[job->pool].crew;
 	for (uint32_t i = a->range_count; i-- > 0;) {
-		ticket_stop(b, crew[a->ranges[i].slot], a->ranges[i].ticket, reason);
+		ticket_stop(b, crew[a->ranges[i].place], a->ranges[i].ticket, reason);
 		if (jobs_find(&b->jobs, id) == JOB_NONE)
 			return true;
 	}
@@ -333,7 +333,7 @@ array_started(const struct broker *b, const struct job *job)
 	uint64_t first_ns = a->sum.started_ns;
 
 	for (uint32_t i = 0; i < a->range_count; i++) {
-		const struct crew *w = b->pools[job->pool].crew[a->ranges[i].slot];
+		const struct crew *w = b->pools[job->pool].crew[a->ranges[i].place];
 		uint64_t ns =
 			atomic_load(&w->link.shared->tickets[a->ranges[i].ticket].claimed_ns);
 		if (ns != 0 && (first_ns == 0 || ns < first_ns))

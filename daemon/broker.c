@@ -89,9 +89,9 @@ on_pool(struct broker *b, const struct pool_body *body)
 		return;
 	struct pool *p = &b->pools[body->pool];
 	p->wanted = body->workers;
-	for (unsigned slot = p->wanted; slot < p->crew_count; slot++)
-		if (p->crew[slot] != NULL && p->crew[slot]->up)
-			crew_retire(b, p->crew[slot]);
+	for (unsigned i = 0; i < p->crew_count; i++)
+		if (p->crew[i] != NULL && p->crew[i]->up && p->crew[i]->slot >= p->wanted)
+			crew_retire(b, p->crew[i]);
 	/* Later the broker knows better whether it is paused: it decides. */
 	if ((body->state == POOL_PAUSED || body->state == POOL_DRAINING) && !p->known)
 		p->state = (enum pool_state)body->state;
@@ -225,6 +225,8 @@ turn(struct broker *b)
 	unsigned results = dispatch_results(b);
 	unsigned n = results + durable_take(b) + clients_poll(b);
 
+	if (b->heirs > 0)
+		crews_relieve(b);
 	if (b->gate_due)
 		n += gate_turn(b);
 	n += cache_turn(b);
@@ -376,6 +378,10 @@ open_all(struct broker *b)
 	if (history < 0)
 		log_warn("%s (%s: %s); keeping the history in memory", why, b->birth->state_dir,
 			 strerror(-history));
+	int ledger = ledger_open(&b->ledger, b->birth->state_dir, &why);
+	if (ledger < 0)
+		log_warn("%s (%s: %s); keeping the ledger of leaks in memory", why,
+			 b->birth->state_dir, strerror(-ledger));
 	/* Numbers go on where the last daemon's ended, also when its board is gone. */
 	uint64_t next = history_last_id(&b->history) + 1;
 	if (atomic_load(&b->board->next_id) < next)
@@ -406,6 +412,7 @@ close_all(struct broker *b)
 	cache_close(b);
 	jobs_done(&b->jobs);
 	history_close(&b->history);
+	ledger_close(&b->ledger);
 	args_buffer_free(&b->args);
 	event_free(b->control);
 	event_free(b->bell);

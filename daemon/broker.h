@@ -35,6 +35,7 @@
 #include "daemon/identity.h"
 #include "daemon/jobs.h"
 #include "daemon/lane.h"
+#include "daemon/ledger.h"
 #include "daemon/roles.h"
 #include "daemon/schedule.h"
 #include "ipc/frames.h"
@@ -96,6 +97,8 @@ TAILQ_HEAD(client_list, client);
 
 /* ---- pools and workers, as the broker sees them ---- */
 
+#define CREW_MAX (2 * WORKERS_MAX) /* workers, and their heirs */
+
 #define ORPHAN (JOB_NONE - 1) /* in tickets: a job of an earlier broker */
 
 struct crew { /* one worker */
@@ -109,7 +112,12 @@ struct crew { /* one worker */
 	bool overran; /* its job runs longer than was thought: nothing is sent ahead */
 	bool alone;   /* runs a suspect: nothing else goes there (quarantine.c) */
 	bool leaving; /* the supervisor has been asked to stop it */
+	bool spent;    /* ... to start a successor of it (relief.c) */
+	bool halted;   /* it runs nothing more */
+	bool heir;     /* it is one: its predecessor works until it is ready */
+	bool relieved; /* its heir is ready */
 	uint16_t pool, slot;
+	uint16_t place; /* in its pool's crew */
 	uint32_t pid, generation, restarts;
 	uint32_t outstanding; /* tickets out */
 	uint64_t estimate_ns; /* of them */
@@ -141,8 +149,10 @@ struct pool {
 	uint64_t queued, running;
 	uint32_t alone_head, alone_tail; /* suspects that wait for a fresh worker, by prev and next */
 	uint64_t ended[JOB_STATE_COUNT];
-	struct crew *crew[WORKERS_MAX];   /* NULL: never seen */
-	unsigned crew_count;              /* slots seen */
+	struct crew *crew[CREW_MAX];      /* by place; NULL: never used */
+	unsigned crew_count;              /* places used */
+	unsigned able_of, able_least;     /* since it was whole with so many: see pool_note_able() */
+	uint64_t recycled;                /* workers relieved by their heirs */
 	char executor_name[HISTORY_NAME]; /* padded, for history entries */
 	unsigned turn;                    /* where the search for a worker begins */
 	uint64_t estimate_ns[KINDS_MAX];  /* run time by kind; 0: not known */
@@ -187,6 +197,7 @@ struct broker {
 	TAILQ_HEAD(, crew) busy;
 	struct crew *touched;
 	uint32_t unready; /* crews up and not seen ready */
+	uint32_t heirs;   /* crews that wait to relieve another */
 	uint32_t waiting; /* bit per pool: its queue may hold jobs */
 	uint32_t alone;   /* bit per pool: suspects wait for a fresh worker */
 	uint64_t queued_ns; /* of the job that was queued last: see queue_push() */
@@ -200,6 +211,7 @@ struct broker {
 	uint64_t deadline_ns; /* when the timer fires; 0: not armed */
 	struct history history;
 	struct tallies *tallies; /* of today, by kind and pool */
+	struct ledger ledger;
 	struct durable *durable; /* NULL before it is open */
 	char kind_names[KINDS_MAX][HISTORY_NAME];
 	struct args_buffer args;
@@ -317,6 +329,21 @@ void crew_kill(struct broker *b, struct crew *w);
 void pool_failed(struct broker *b, struct pool *p);
 /* Has every worker of every pool that has not failed been ready once? */
 bool crews_settled(struct broker *b);
+
+/* relief.c */
+/* Who works in that slot now, or did last; NULL: nobody ever. */
+struct crew *crew_at(const struct pool *p, unsigned slot);
+struct crew *crew_named(const struct pool *p, unsigned slot, uint32_t generation); /* that is up */
+/* A place for a worker of that slot that is up now; -1: no memory. */
+int crew_place(struct pool *p, unsigned slot);
+void crew_is_heir(struct broker *b, struct crew *w); /* a new one: is it? */
+void crew_spent(struct broker *b, struct crew *w, uint32_t flags); /* RESULT_SPENT, RESULT_HALTED */
+void crew_hand_on(struct pool *p, struct crew *w); /* it is down: its count goes to its heir */
+void crews_relieve(struct broker *b);           /* heirs that have got ready take over */
+unsigned pool_able(const struct pool *p);       /* workers that can be given jobs now */
+/* Its workers have changed: what was the least number of able ones since there were as many as
+ * wanted? */
+void pool_note_able(struct pool *p);
 
 /* array.c */
 struct array_job *array_new(int64_t low, int64_t high);

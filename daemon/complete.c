@@ -61,7 +61,6 @@ receipt_of(const struct broker *b, const struct job *job, struct receipt *ret)
 		.outcome.state = job->state,
 		.kind = job->kind,
 		.pool = job->pool,
-		.slot = job->slot,
 		.attempt = job->attempt,
 		.uid = job->uid,
 		.priority = job->priority,
@@ -70,7 +69,8 @@ receipt_of(const struct broker *b, const struct job *job, struct receipt *ret)
 	if (job->array != NULL)
 		array_counts(job->array, &ret->items, &ret->items_failed);
 	if (job->handed_ns != 0 && job->state != JOB_QUEUED) {
-		const struct crew *w = b->pools[job->pool].crew[job->slot];
+		const struct crew *w = b->pools[job->pool].crew[job->place];
+		ret->slot = w->slot;
 		ret->worker_pid = w->pid;
 		if (job->state == JOB_RUNNING && job->array == NULL)
 			ret->outcome.started_ns =

@@ -120,25 +120,19 @@ crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds
 	if (up->pool >= b->pool_count || up->slot >= WORKERS_MAX)
 		return -EINVAL;
 	struct pool *p = &b->pools[up->pool];
-	struct crew *w = p->crew[up->slot];
-	if (w == NULL) {
-		w = calloc(1, sizeof(*w));
-		if (w == NULL)
-			return -ENOMEM;
-		p->crew[up->slot] = w;
-		if (up->slot >= p->crew_count)
-			p->crew_count = up->slot + 1u;
-	} else if (w->up) {
-		return -EEXIST; /* the death of the last one is told first */
-	}
+	int place = crew_place(p, up->slot);
+	if (place < 0)
+		return -ENOMEM;
+	struct crew *w = p->crew[place];
 	*w = (struct crew){
 		.broker = b,
 		.pool = up->pool,
 		.slot = up->slot,
+		.place = (uint16_t)place,
 		.pid = up->pid,
 		.generation = up->generation,
 		.restarts = up->restarts,
-		.jobs = w->jobs,
+		.jobs = w->slot == up->slot ? w->jobs : 0, /* of the slot, over deaths */
 		.since_ns = clock_now(),
 		.link_inode = segment_inode(fds->memfd),
 		.touched = w->touched, /* it may stand in that list */
@@ -152,7 +146,10 @@ crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds
 	p->link = (enum link_way)w->link.shared->way;
 	w->up = true;
 	b->unready++;
-	w->retiring = w->slot >= p->wanted;
+	w->relieved = up->leaving != 0;
+	if (!w->relieved)
+		crew_is_heir(b, w);
+	w->retiring = w->slot >= p->wanted || w->relieved;
 	adopt(b, w);
 	if (w->retiring && w->outstanding == 0)
 		crew_retire(b, w);
@@ -245,10 +242,9 @@ drain_dead(struct broker *b, struct crew *w)
 void
 crew_down(struct broker *b, const struct worker_down_body *down)
 {
-	struct crew *w = down->pool < b->pool_count && down->slot < WORKERS_MAX
-				 ? b->pools[down->pool].crew[down->slot]
-				 : NULL;
-	if (w == NULL || !w->up || w->generation != down->generation)
+	struct pool *p = down->pool < b->pool_count ? &b->pools[down->pool] : NULL;
+	struct crew *w = p != NULL ? crew_named(p, down->slot, down->generation) : NULL;
+	if (w == NULL)
 		return;
 
 	/* What it had finished first, then what died with it, then what it never started. */
@@ -266,7 +262,10 @@ crew_down(struct broker *b, const struct worker_down_body *down)
 	crew_take_back(b, w);
 	crew_let_go(w);
 	b->unready -= !w->seen_ready;
-	w->up = w->leaving = w->retiring = false;
+	crew_hand_on(p, w);
+	b->heirs -= w->heir;
+	w->up = w->leaving = w->retiring = w->heir = false;
+	pool_note_able(p);
 }
 
 void
@@ -279,6 +278,7 @@ crew_kill(struct broker *b, struct crew *w)
 		.signal = SIGKILL,
 	};
 	w->leaving = true; /* nothing more goes there */
+	pool_note_able(&b->pools[w->pool]);
 	supervisor_tell(b, MSG_WORKER_KILL, &kill);
 }
 
@@ -286,6 +286,7 @@ void
 crew_retire(struct broker *b, struct crew *w)
 {
 	w->retiring = true;
+	pool_note_able(&b->pools[w->pool]);
 	crew_take_back(b, w);
 	if (w->outstanding > 0 || w->leaving || !w->up)
 		return;
@@ -323,7 +324,7 @@ static bool
 pool_settled(const struct pool *p)
 {
 	for (unsigned slot = 0; p->state != POOL_FAILED && slot < p->wanted; slot++) {
-		const struct crew *w = slot < p->crew_count ? p->crew[slot] : NULL;
+		const struct crew *w = crew_at(p, slot);
 		if (w == NULL || !w->up || atomic_load(&w->link.shared->worker_ready) == 0)
 			return false;
 	}

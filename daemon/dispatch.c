@@ -50,7 +50,7 @@ is_ready(const struct crew *w)
 static bool
 has_credit(const struct pool *p, const struct crew *w, const struct job *job, uint64_t estimate)
 {
-	if (!w->up || w->retiring || w->leaving || w->alone || !is_ready(w))
+	if (!w->up || w->retiring || w->leaving || w->halted || w->alone || !is_ready(w))
 		return false;
 	if (w->outstanding < p->config->concurrency)
 		return true;
@@ -139,7 +139,7 @@ send_job(struct broker *b, struct crew *w, uint32_t index)
 	if (ticket < 0)
 		return ticket;
 	w->tickets[ticket] = index;
-	job->slot = w->slot;
+	job->place = w->place;
 	job->ticket = (uint16_t)ticket;
 	queue_remove(b, index);
 	job_change(b, job, JOB_RUNNING);
@@ -158,7 +158,7 @@ send_range(struct broker *b, struct crew *w, uint32_t index)
 	if (array_has_more(job))
 		queue_push(b, index);
 	if (job->state == JOB_QUEUED) {
-		job->slot = w->slot;
+		job->place = w->place;
 		job->handed_ns = handed_ns;
 		job_change(b, job, JOB_RUNNING);
 	}
@@ -256,7 +256,7 @@ dispatch_wake(struct broker *b)
 struct crew *
 crew_of(struct broker *b, const struct job *job)
 {
-	return b->pools[job->pool].crew[job->slot];
+	return b->pools[job->pool].crew[job->place];
 }
 
 void
@@ -335,6 +335,9 @@ take_result(struct broker *b, struct crew *w, const struct result_body *result)
 	w->jobs++;
 	if (index == ORPHAN)
 		return;
+	if (result->flags & RESULT_MEASURED)
+		ledger_grew(&b->ledger, kinds[job_at(&b->jobs, index)->kind]->name,
+			    (int64_t)result->growth_kib * 1024);
 	struct job *job = job_at(&b->jobs, index);
 	learn(&b->pools[w->pool], job, &result->outcome);
 	if (job->array != NULL) {
@@ -381,6 +384,19 @@ take_items(struct broker *b, struct crew *w, const struct ring_record *record)
 		array_items(b, w, index, items, items + 1);
 }
 
+static void
+take_left(struct broker *b, struct crew *w, const struct left_body *left)
+{
+	uint32_t index = left->ticket != 0 && link_ticket_is(&w->link, left->ticket)
+				 ? w->tickets[ticket_index(left->ticket)]
+				 : JOB_NONE;
+	const struct job *job = index < ORPHAN ? job_at(&b->jobs, index) : NULL;
+	const struct kind *kind = kind_by_index(left->kind);
+
+	ledger_add(&b->ledger, kind != NULL ? kind->name : NULL, job != NULL ? job->id : 0,
+		   job != NULL ? job->uid : UINT32_MAX, left, b->now_ns + b->wall_offset_ns);
+}
+
 unsigned
 crew_drain(struct broker *b, struct crew *w, unsigned most)
 {
@@ -388,12 +404,19 @@ crew_drain(struct broker *b, struct crew *w, unsigned most)
 	unsigned n = 0;
 
 	while (n < most && (record = link_result(&w->link)) != NULL) {
-		if (record->type == MSG_RESULT)
-			take_result(b, w, (const void *)record->body);
+		if (record->type == MSG_RESULT) {
+			const struct result_body *result = (const void *)record->body;
+			uint32_t flags = result->flags & (RESULT_SPENT | RESULT_HALTED);
+			take_result(b, w, result);
+			if (flags != 0)
+				crew_spent(b, w, flags);
+		}
 		else if (record->type == MSG_RUN_OUTPUT)
 			take_output(b, w, record);
 		else if (record->type == MSG_RUN_ITEMS)
 			take_items(b, w, record);
+		else if (record->type == MSG_RUN_LEFT)
+			take_left(b, w, (const void *)record->body);
 		link_result_release(&w->link, record);
 		n++;
 	}
@@ -475,6 +498,7 @@ news_of_ready(struct broker *b)
 				continue;
 			w->seen_ready = true;
 			b->unready--;
+			pool_note_able(p);
 			news = true;
 		}
 	}
@@ -586,7 +610,7 @@ has_idle(const struct pool *p)
 {
 	for (unsigned slot = 0; slot < p->crew_count; slot++) {
 		const struct crew *w = p->crew[slot];
-		if (w != NULL && w->up && !w->retiring && !w->leaving &&
+		if (w != NULL && w->up && !w->retiring && !w->leaving && !w->halted &&
 		    w->outstanding < p->config->concurrency)
 			return true;
 	}

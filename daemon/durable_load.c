@@ -412,7 +412,7 @@ durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64_t id)
 	struct job *job = job_at(&b->jobs, index);
 	job->flags = (uint16_t)((job->flags & ~JOB_PARKED) | JOB_ADOPTED);
 	job->more->waits = WAIT_NOTHING;
-	job->slot = w->slot;
+	job->place = w->place;
 	job->ticket = (uint16_t)ticket;
 	job->handed_ns = b->now_ns;
 	job_change(b, job, JOB_RUNNING);

@@ -1,16 +1,7 @@
 /* history.c - see history.h */
 #include "daemon/history.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "ipc/cleanup.h"
 
 #define HISTORY_MAGIC 0x3254534948505950ull /* "PYPHIST2" */
 
@@ -32,69 +23,24 @@ format(struct history_file *f)
 	f->magic = HISTORY_MAGIC;
 }
 
-static int
-open_file(const char *state_dir, const char **why)
-{
-	char path[4096];
-
-	int r = path_make_dir(state_dir, 0700);
-	if (r < 0) {
-		*why = "the state directory cannot be made";
-		return r;
-	}
-	if (snprintf(path, sizeof(path), "%s/history", state_dir) >= (int)sizeof(path)) {
-		*why = "the state directory's name is too long";
-		return -ENAMETOOLONG;
-	}
-	scoped_fd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0) {
-		*why = "the history file cannot be opened";
-		return -errno;
-	}
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		*why = "another daemon writes this history";
-		return -errno;
-	}
-	/* Real blocks, so that a full disk is an error here and not a SIGBUS later. */
-	r = posix_fallocate(fd, 0, sizeof(struct history_file));
-	if (r != 0) {
-		*why = "no room on the disk for the history";
-		return -r;
-	}
-	return take_fd(&fd);
-}
-
 int
 history_open(struct history *h, const char *state_dir, const char **why)
 {
-	int fd = open_file(state_dir, why);
-	int error = fd < 0 ? fd : 0;
-	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-	void *base = mmap(NULL, sizeof(struct history_file), PROT_READ | PROT_WRITE, flags, fd, 0);
+	int r = state_file_open(&h->mapped, state_dir, "history", sizeof(struct history_file), why);
 
-	if (base == MAP_FAILED) {
-		*why = "the history cannot be mapped";
-		error = -errno;
-		if (fd >= 0)
-			close(fd);
-		*h = (struct history){ .fd = -1 };
-		return error;
-	}
-	*h = (struct history){ .file = base, .fd = fd < 0 ? -1 : fd };
-	if (h->file->magic != HISTORY_MAGIC || h->file->places != HISTORY_PLACES ||
-	    h->file->entry_size != sizeof(struct history_entry))
+	h->file = h->mapped.base;
+	if (h->file != NULL &&
+	    (h->file->magic != HISTORY_MAGIC || h->file->places != HISTORY_PLACES ||
+	     h->file->entry_size != sizeof(struct history_entry)))
 		format(h->file);
-	return error;
+	return r;
 }
 
 void
 history_close(struct history *h)
 {
-	if (h->file != NULL)
-		munmap(h->file, sizeof(*h->file));
-	if (h->fd >= 0)
-		close(h->fd);
-	*h = (struct history){ .fd = -1 };
+	state_file_close(&h->mapped);
+	h->file = NULL;
 }
 
 struct history_entry *

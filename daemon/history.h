@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "daemon/config.h"
+#include "daemon/state_file.h"
 #include "ipc/receipt.h"
 
 #define HISTORY_PLACES 4096u
@@ -31,7 +32,7 @@ struct history_entry {
 
 struct history {
 	struct history_file *file;
-	int fd; /* -1: in memory */
+	struct state_file mapped;
 };
 
 /* 0, or -errno with `why` when it could only be opened in memory (it works all the same). */

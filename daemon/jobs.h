@@ -72,9 +72,9 @@ struct job {
 	uint32_t client_prev, client_next;
 	uint32_t uid, gid;
 	uint32_t args_length;
-	uint16_t ticket;
-	uint8_t kind;
-	uint8_t slot; /* of the worker that has it */
+	uint32_t ticket : 12; /* of LINK_TICKETS */
+	uint32_t place : 12;  /* of the worker that has it, in its pool's crew: of CREW_MAX */
+	uint32_t kind : 8;    /* of KINDS_MAX */
 	uint8_t pool;
 	uint8_t state;  /* enum job_state */
 	uint16_t flags; /* JOB_* */

@@ -87,6 +87,21 @@ more_open(struct left_watch *w)
 	return before >= 0 && now > before ? (uint32_t)(now - before) : 0;
 }
 
+int64_t
+left_before_own(const struct left_watch *w)
+{
+	return count_open(w);
+}
+
+void
+left_after_own(struct left_watch *w, int64_t before)
+{
+	int64_t now = count_open(w);
+
+	if (w->open >= 0 && before >= 0 && now >= 0)
+		w->open += now - before;
+}
+
 /* ---- names in /dev/shm ---- */
 
 static struct timespec

@@ -51,6 +51,10 @@ left_short(struct left_watch *w, uint16_t kind)
 	w->any_between = true;
 }
 
+/* The worker itself opens something that stays: around that.  `before` is what the first returns. */
+int64_t left_before_own(const struct left_watch *w);
+void left_after_own(struct left_watch *w, int64_t before);
+
 /* After a run that left_begin() was called for: adds to *left.  true when there is something. */
 bool left_end(struct left_watch *w, const struct kind *kind, struct left_body *left);
 

@@ -2,8 +2,9 @@
  * reload.c - read the configuration again and apply what can change while jobs run.
  *
  * Live: a pool's size, strategy and ageing; the limits of resources; for workers started from now on
- * also link, grace, output_cap and address_space; restart_max and restart_window; drain_deadline.
- * The rest is named and waits for a restart.  A configuration that does not load changes nothing.
+ * also link, grace, output_cap, address_space, recycle_jobs and recycle_growth; restart_max and
+ * restart_window; drain_deadline.  The rest is named and waits for a restart.  A configuration that
+ * does not load changes nothing.
  */
 #include <msgpack.h>
 #include <stdarg.h>
@@ -71,15 +72,18 @@ apply_pool(struct pool_slots *p, const struct pool_config *new, struct changes *
 		     "daemon",
 		     old->name);
 	if (new->grace_ns != old->grace_ns || new->output_cap != old->output_cap ||
-	    new->address_space != old->address_space || new->link != old->link)
+	    new->address_space != old->address_space || new->link != old->link ||
+	    new->recycle_jobs != old->recycle_jobs || new->recycle_growth != old->recycle_growth)
 		note(c,
-		     "pool %s: link, grace, output_cap and address_space hold for workers started "
-		     "from now on",
+		     "pool %s: link, grace, output_cap, address_space, recycle_jobs and "
+		     "recycle_growth hold for workers started from now on",
 		     old->name);
 	old->grace_ns = new->grace_ns;
 	old->link = new->link;
 	old->output_cap = new->output_cap;
 	old->address_space = new->address_space;
+	old->recycle_jobs = new->recycle_jobs;
+	old->recycle_growth = new->recycle_growth;
 	old->restart_max = new->restart_max;
 	old->restart_window_ns = new->restart_window_ns;
 	old->workers = new->workers;

@@ -73,6 +73,8 @@ void verb_status(struct broker *b, const struct request *r);
 void verb_ls(struct broker *b, const struct request *r);
 void verb_show(struct broker *b, const struct request *r);
 void verb_wait(struct broker *b, const struct request *r);
+void verb_doctor(struct broker *b, const struct request *r);
+void verb_leaks(struct broker *b, const struct request *r);
 void verb_ipc(struct broker *b, const struct request *r);
 void verb_logs(struct broker *b, const struct request *r);
 void verb_report(struct broker *b, const struct request *r);

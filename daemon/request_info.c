@@ -248,7 +248,7 @@ worker_state(const struct pool *p, const struct crew *w)
 static void
 reply_worker(struct reply *a, const struct pool *p, unsigned slot)
 {
-	const struct crew *w = p->crew[slot];
+	const struct crew *w = crew_at(p, slot);
 
 	msgpack_pack_map(&a->pack, 7);
 	reply_uint(a, "slot", slot);
@@ -263,19 +263,21 @@ reply_worker(struct reply *a, const struct pool *p, unsigned slot)
 static bool
 shown(const struct pool *p, unsigned slot)
 {
-	return slot < p->wanted ||
-	       (slot < p->crew_count && p->crew[slot] != NULL && p->crew[slot]->up);
+	const struct crew *w = slot < p->wanted ? NULL : crew_at(p, slot);
+
+	return slot < p->wanted || (w != NULL && w->up);
 }
 
 static void
-reply_pool(struct broker *b, const struct request *r, const struct pool *p, bool last)
+reply_pool(struct broker *b, const struct request *r, struct pool *p, bool last)
 {
-	unsigned slots = p->wanted > p->crew_count ? p->wanted : p->crew_count, count = 0;
+	unsigned count = 0;
 	struct reply a;
 
-	for (unsigned i = 0; i < slots; i++)
+	pool_note_able(p);
+	for (unsigned i = 0; i < WORKERS_MAX; i++)
 		count += shown(p, i);
-	reply_begin(&a, 13);
+	reply_begin(&a, 16);
 	reply_uint(&a, "pool", p->index);
 	reply_text(&a, "name", p->config->name);
 	reply_text(&a, "executor", p->config->executor->name);
@@ -284,6 +286,9 @@ reply_pool(struct broker *b, const struct request *r, const struct pool *p, bool
 	reply_text(&a, "strategy", p->strategy->name);
 	reply_uint(&a, "ageing_ns", p->ageing_ns);
 	reply_uint(&a, "size", p->wanted);
+	reply_uint(&a, "able", pool_able(p));
+	reply_uint(&a, "able_least", p->able_of == p->wanted ? p->able_least : 0);
+	reply_uint(&a, "recycled", p->recycled);
 	reply_uint(&a, "concurrency", p->config->concurrency);
 	reply_uint(&a, "queued", p->queued);
 	reply_uint(&a, "running", p->running);
@@ -292,7 +297,7 @@ reply_pool(struct broker *b, const struct request *r, const struct pool *p, bool
 	reply_ended_counts(&a, p->ended);
 	reply_key(&a, "workers");
 	msgpack_pack_array(&a.pack, count);
-	for (unsigned i = 0; i < slots; i++)
+	for (unsigned i = 0; i < WORKERS_MAX; i++)
 		if (shown(p, i))
 			reply_worker(&a, p, i);
 	reply_send(b, r, &a, last ? 0 : REPLY_MORE);

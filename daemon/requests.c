@@ -257,9 +257,9 @@ verb_resize(struct broker *b, const struct request *r)
 		return;
 	}
 	p->wanted = (unsigned)workers;
-	for (unsigned slot = p->wanted; slot < p->crew_count; slot++)
-		if (p->crew[slot] != NULL && p->crew[slot]->up)
-			crew_retire(b, p->crew[slot]);
+	for (unsigned i = 0; i < p->crew_count; i++)
+		if (p->crew[i] != NULL && p->crew[i]->up && p->crew[i]->slot >= p->wanted)
+			crew_retire(b, p->crew[i]);
 	tell_pool(b, p, p->state);
 	struct reply a;
 	reply_begin(&a, 2);
@@ -398,7 +398,8 @@ static const struct verb verbs[] = {
 	{ "ping", ACCESS_SUBMIT, verb_ping },       { "resize", ACCESS_OPERATE, verb_resize },
 	{ "pause", ACCESS_OPERATE, verb_pause },    { "resume", ACCESS_OPERATE, verb_resume },
 	{ "reload", ACCESS_OPERATE, verb_reload },  { "stop", ACCESS_OPERATE, verb_stop },
-	{ "ipc", ACCESS_SUBMIT, verb_ipc },         { "hold", ACCESS_SUBMIT, verb_hold },
+	{ "ipc", ACCESS_SUBMIT, verb_ipc },         { "leaks", ACCESS_SUBMIT, verb_leaks },
+	{ "doctor", ACCESS_SUBMIT, verb_doctor },   { "hold", ACCESS_SUBMIT, verb_hold },
 	{ "release", ACCESS_SUBMIT, verb_release }, { "logs", ACCESS_SUBMIT, verb_logs },
 	{ "drain", ACCESS_OPERATE, verb_drain },    { "rm", ACCESS_SUBMIT, verb_rm },
 	{ "retry", ACCESS_SUBMIT, verb_retry },

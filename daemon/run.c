@@ -382,7 +382,9 @@ cannot_run(const struct kind *kind, const struct run_body *run)
 	if (run->item_low < run->item_high && !kind_has_items(kind))
 		return "the kind has no items";
 	if (kind->class == KIND_IO && runner.loop == NULL) {
+		int64_t open = left_before_own(&runner.left);
 		runner.loop = run_loop_new();
+		left_after_own(&runner.left, open);
 		if (runner.loop == NULL)
 			return "no memory for an event loop";
 	}

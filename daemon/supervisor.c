@@ -85,6 +85,9 @@ on_broker_frame(struct supervisor *s, const struct frame_in *in)
 	case MSG_WORKER_KILL:
 		slots_order(s, in->body);
 		break;
+	case MSG_RECYCLE:
+		slots_recycle(s, in->body);
+		break;
 	case MSG_POOL:
 		on_pool_asked(s, in->body);
 		break;
@@ -335,7 +338,7 @@ on_child(evutil_socket_t fd, short what, void *context)
 		}
 		if (minder_reaped(s, pid, status) || sweeper_reaped(s, pid))
 			continue;
-		(void)slots_reap(s, pid, status);
+		slots_reap(s, pid, status);
 		strangers = true; /* or a worker, who may have left children */
 	}
 	if (strangers) {

@@ -2,7 +2,9 @@
  * supervisor.h - the parent of all: its state, shared by the files of that process.
  *
  *   supervisor.c  role: signals, the broker, start, drain and stop
- *   slots.c       the workers: starting, deaths, restarts with backoff, resizing
+ *   slots.c       the workers: deaths, restarts with backoff, resizing
+ *   slots_start.c ... starting
+ *   heirs.c       ... replacing one while it works
  *   spares.c      links and a worker process kept ready
  *   outbox.c      messages to the broker, kept while its socket is full
  *   minder.c      the manager: its memory, its start, its deaths
@@ -42,9 +44,13 @@ enum slot_state { SLOT_EMPTY, SLOT_STARTING, SLOT_READY, SLOT_STOPPING, SLOT_BAC
 struct supervisor;
 struct pool_slots;
 
+enum slot_part { SLOT_OF_POOL, SLOT_HEIR, SLOT_LEAVES }; /* slots.h */
+
 struct slot {
 	struct pool_slots *pool;
 	unsigned number;
+	enum slot_part part;
+	bool spent; /* it is to be replaced, by an heir */
 	enum slot_state state;
 	pid_t pid;
 	int control;
@@ -68,6 +74,8 @@ struct pool_slots {
 	bool paused, draining; /* the broker's word, kept for its successor */
 	uint32_t strategy; /* the same: a number (schedule.h) */
 	struct slot *slots[WORKERS_MAX];
+	struct slot *aside[WORKERS_MAX]; /* an heir that starts, or who leaves; mostly NULL */
+	struct event *heirs_again;
 	unsigned slot_count;
 	uint64_t deaths_ns[DEATHS_KEPT]; /* the last ones without progress */
 	unsigned death_count;
@@ -151,8 +159,7 @@ struct supervisor {
 int slots_open(struct supervisor *s);
 void slots_close(struct supervisor *s);
 void slots_start(struct supervisor *s);
-/* The pool whose worker it was, or NULL. */
-struct pool_slots *slots_reap(struct supervisor *s, pid_t pid, int status);
+void slots_reap(struct supervisor *s, pid_t pid, int status);
 void slots_announce(struct supervisor *s);      /* tell a new broker of all that live */
 bool slots_settled(const struct supervisor *s); /* every worker ready, or its pool failed */
 bool slots_gone(const struct supervisor *s);
@@ -163,6 +170,9 @@ void slots_resize(struct pool_slots *p, unsigned workers);
 void slots_resume(struct pool_slots *p);
 void slots_reschedule(struct pool_slots *p); /* strategy or ageing were changed by a reload */
 void slots_order(struct supervisor *s, const struct worker_kill_body *order);
+/* Replace that worker, its successor first (heirs.c). */
+void slots_recycle(struct supervisor *s, const struct worker_kill_body *order);
+void heirs_on_timer(evutil_socket_t fd, short what, void *context);
 bool slots_owns(const struct supervisor *s, pid_t pid);
 void slots_new_pool(struct supervisor *s, unsigned index);
 

@@ -160,7 +160,7 @@ void receipt_stages(const struct receipt *r, uint64_t returned_ns, struct stages
 #define RECEIPT_CACHED 32u   /* did not run: the result of one like it (--cache) */
 #define RECEIPT_BYSTANDER 2u /* died of another job's deed on the same worker */
 /* What held its memory limit, if it has one: */
-#define RECEIPT_LIMIT_PROCESS 4u /* limits of each process (rlimits) */
-#define RECEIPT_LIMIT_CGROUP  8u /* a cgroup around all its processes */
+#define RECEIPT_LIMIT_PROCESS 8u  /* limits of each process (rlimits) */
+#define RECEIPT_LIMIT_CGROUP  16u /* a cgroup around all its processes */
 
 #endif

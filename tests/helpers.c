@@ -251,6 +251,9 @@ read_pool(const msgpack_object *map, struct status_pool *pool)
 	map_text(map, "executor", pool->executor, sizeof(pool->executor));
 	map_text(map, "state", pool->state, sizeof(pool->state));
 	pool->size = map_number(map, "size");
+	pool->able = map_number(map, "able");
+	pool->able_least = map_number(map, "able_least");
+	pool->recycled = map_number(map, "recycled");
 	pool->queued = map_number(map, "queued");
 	pool->running = map_number(map, "running");
 	pool->done = map_number(map, "done");

@@ -68,6 +68,7 @@ struct status_pool {
 	char executor[16];
 	char state[16];
 	uint64_t size, queued, running, done;
+	uint64_t able, able_least, recycled;
 	unsigned worker_count;
 	struct status_worker workers[STATUS_WORKERS];
 };

@@ -22,6 +22,8 @@
 	X(pool)       \
 	X(status)     \
 	X(report)     \
+	X(doctor)     \
+	X(leaks)      \
 	X(ping)       \
 	X(queue)      \
 	X(pipe)       \

@@ -235,6 +235,8 @@ set_usage(json_t *job, const struct pyprep_receipt *r)
 	set(job, "run", json_of_run(r));
 	set(job, "method", json_of_text(r->method));
 	set(job, "peak_memory_bytes", json_of_u64(r->peak_memory_bytes));
+	if (r->memory_limit && strcmp(r->memory_limit, "none") != 0)
+		set(job, "memory_limit", json_string(r->memory_limit));
 	set(job, "context_switches",
 	    json_pack("{s:I, s:I}", "voluntary", (json_int_t)r->switches_voluntary, "involuntary",
 		      (json_int_t)r->switches_involuntary));

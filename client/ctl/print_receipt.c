@@ -145,6 +145,9 @@ print_usage(FILE *out, const struct pyprep_receipt *r)
 		unit_time(r->system_ns).text);
 	if (r->peak_memory_bytes > 0)
 		fprintf(out, ", peak memory %s", unit_bytes(r->peak_memory_bytes).text);
+	if (r->memory_limit && strcmp(r->memory_limit, "none") != 0)
+		fprintf(out, " (limited by %s)",
+			strcmp(r->memory_limit, "cgroup") == 0 ? "its cgroup" : "process");
 	fprintf(out, ", context switches %u voluntary %u involuntary", r->switches_voluntary,
 		r->switches_involuntary);
 	fprintf(out, ", faults %u minor %u major\n", r->faults_minor, r->faults_major);

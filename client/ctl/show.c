@@ -6,6 +6,7 @@
 #include "client/ctl/command.h"
 #include "client/ctl/ids.h"
 #include "client/ctl/jobmap.h"
+#include "client/ctl/leaks.h"
 #include "client/ctl/print_json.h"
 #include "client/ctl/print_receipt.h"
 #include "client/ctl/report.h"
@@ -24,6 +25,31 @@ text_of(const json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));
 	return text ? text : "";
+}
+
+static long long
+number_of(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+/* What it left behind in its worker, and was put right. */
+static void
+print_left(const json_t *left)
+{
+	static const char *const names[] = { "descriptors", "segments", "processes", "files" };
+	const char *before = "  left behind: ";
+
+	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+		if (number_of(left, names[i]) == 0)
+			continue;
+		printf("%s%lld %s", before, number_of(left, names[i]), names[i]);
+		before = ", ";
+	}
+	if (number_of(left, "bytes") > 0)
+		printf(" (%s%s)", unit_bytes((uint64_t)number_of(left, "bytes")).text,
+		       json_is_true(json_object_get(left, "more")) ? " and more" : "");
+	putchar('\n');
 }
 
 /* What only some jobs have. */
@@ -122,16 +148,23 @@ print_output(uint64_t id)
 	print_tail("stderr", tail.bytes[1], tail.length[1]);
 }
 
+struct showing {
+	json_t *left;    /* what it left behind; NULL: nothing */
+	uint64_t failed; /* a detached command that did: its id */
+};
+
 static int
 got_job(void *context, const msgpack_object *map)
 {
 	struct pyprep_receipt receipt;
 	struct jobmap job;
 
-	uint64_t *failed = context; /* a detached command that did */
+	struct showing *showing = context;
 
 	if (jobmap_read(map, &job) < 0)
 		return -EPROTO;
+	if (showing->left)
+		json_object_set(job.more, "left", showing->left);
 	if (ctl.json) {
 		json_print_line(json_of_jobmap(&job));
 	} else if (jobmap_receipt(&job, &receipt) == 0) {
@@ -141,10 +174,12 @@ got_job(void *context, const msgpack_object *map)
 		printf("  of user %s; %s %s ago\n", job.user ? job.user : "?",
 		       open ? "submitted" : "ended", unit_time_human(job.age_ns).text);
 		print_more(job.more);
+		if (showing->left)
+			print_left(showing->left);
 		if (!open && strcmp(receipt.state, "succeeded") != 0 && job.kind &&
 		    strcmp(job.kind, "exec") == 0 &&
 		    json_is_true(json_object_get(job.more, "detached")))
-			*failed = receipt.id;
+			showing->failed = receipt.id;
 	}
 	jobmap_free(&job);
 	return 0;
@@ -162,13 +197,14 @@ show_run(const struct words *words)
 	int status = ids_read(words, &ids);
 	if (status != 0)
 		return status;
+	struct showing showing = { .left = leaks_of_job(ids.id[0]) };
 	request_begin(&request, "show", 1);
 	request_u64(&request, "id", ids.id[0]);
 	ids_free(&ids);
-	uint64_t failed = 0;
-	status = request_once(&request, got_job, &failed);
-	if (status == 0 && failed != 0)
-		print_output(failed);
+	status = request_once(&request, got_job, &showing);
+	json_decref(showing.left);
+	if (status == 0 && showing.failed != 0)
+		print_output(showing.failed);
 	return status;
 }
 

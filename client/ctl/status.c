@@ -118,7 +118,7 @@ pools_table_begin(struct table *table)
 		{ "state", COLUMN_TEXT, 0 },     { "workers", COLUMN_NUMBER, 0 },
 		{ "at once", COLUMN_NUMBER, 0 }, { "queued", COLUMN_NUMBER, 0 },
 		{ "running", COLUMN_NUMBER, 0 }, { "succeeded", COLUMN_NUMBER, 0 },
-		{ "failed", COLUMN_NUMBER, 0 },
+		{ "failed", COLUMN_NUMBER, 0 },  { "recycled", COLUMN_NUMBER, 0 },
 	};
 	table_begin(table, columns, sizeof columns / sizeof columns[0], false);
 }
@@ -139,6 +139,7 @@ pools_table_add(struct table *table, const msgpack_object *pool)
 	table_number(table, (int64_t)field_u64(pool, "running"));
 	table_number(table, (int64_t)field_u64(done, "succeeded"));
 	table_number(table, (int64_t)(field_u64(done, "failed") + field_u64(done, "timed_out")));
+	table_number(table, (int64_t)field_u64(pool, "recycled"));
 }
 
 static void

@@ -224,14 +224,13 @@ kill_one(struct load *loads, struct pyprep *watch, unsigned workers, struct kill
 
 	while (clock_now() < until)
 		pump(loads, report);
-	while (!look_at_slot(watch, slot, &victim))
+	/* One that is recycled may be gone by now. */
+	while (!look_at_slot(watch, slot, &victim) || kill(victim.pid, SIGKILL) < 0)
 		if (test_now_ms() > deadline)
 			return false;
 		else
 			pump(loads, report);
 	uint64_t killed_ns = clock_now();
-	if (kill(victim.pid, SIGKILL) < 0)
-		return false;
 	do {
 		pump(loads, report);
 		if (test_now_ms() > deadline)
