@@ -72,6 +72,7 @@ void verb_kinds(struct broker *b, const struct request *r);
 void verb_status(struct broker *b, const struct request *r);
 void verb_ls(struct broker *b, const struct request *r);
 void verb_show(struct broker *b, const struct request *r);
+void verb_why(struct broker *b, const struct request *r);
 void verb_wait(struct broker *b, const struct request *r);
 void verb_doctor(struct broker *b, const struct request *r);
 void verb_leaks(struct broker *b, const struct request *r);

@@ -403,7 +403,7 @@ static const struct verb verbs[] = {
 	{ "release", ACCESS_SUBMIT, verb_release }, { "logs", ACCESS_SUBMIT, verb_logs },
 	{ "drain", ACCESS_OPERATE, verb_drain },    { "rm", ACCESS_SUBMIT, verb_rm },
 	{ "retry", ACCESS_SUBMIT, verb_retry },
-	{ "strategy", ACCESS_OPERATE, verb_strategy },
+	{ "strategy", ACCESS_OPERATE, verb_strategy }, { "why", ACCESS_SUBMIT, verb_why },
 	{ "report", ACCESS_SUBMIT, verb_report },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))

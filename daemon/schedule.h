@@ -34,6 +34,7 @@
 
 #define LEVELS (2 * PRIORITY_MAX + 1)
 
+struct ahead;
 struct broker;
 struct client;
 struct job;
@@ -72,6 +73,9 @@ struct strategy {
 	void (*emptied)(struct pool *p, struct pool_line *l);
 	/* The n-th line that may hold jobs; NULL: there is none.  For looking through all. */
 	struct pool_line *(*line_at)(struct pool *p, unsigned n);
+	/* Count the jobs of other lines that go before this one; those of its own are. */
+	void (*ahead)(const struct broker *b, struct pool *p, const struct job *job,
+		      struct ahead *a);
 	/* A job, or a range of an array job, went to a worker; its run took so long (not said of
 	 * one that was taken back or lost); it is no longer there.  NULL: no matter. */
 	void (*handed)(struct pool *p, const struct job *job);

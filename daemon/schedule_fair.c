@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "daemon/ahead.h"
 #include "daemon/schedule_line.h"
 #include "ipc/clock.h"
 
@@ -39,11 +40,16 @@ struct fair {
 	struct user rest; /* users[REST] */
 };
 
+static uint64_t
+run_of(const struct user *u)
+{
+	return u->run_ns != 0 ? u->run_ns : UNKNOWN_NS;
+}
+
 static struct turn
 turn_of(const struct user *u)
 {
-	uint64_t run_ns = u->run_ns != 0 ? u->run_ns : UNKNOWN_NS;
-	return (struct turn){ u->spent_ns + u->under_way * run_ns, u->served };
+	return (struct turn){ u->spent_ns + u->under_way * run_of(u), u->served };
 }
 
 static bool
@@ -231,6 +237,26 @@ fair_choose(const struct broker *b, struct pool *p)
 	return first != HEAP_NONE ? &f->users[first]->line : NULL;
 }
 
+/* By the time that this user's jobs up to this one will have taken, others get as much. */
+static void
+fair_ahead(const struct broker *b, struct pool *p, const struct job *job, struct ahead *a)
+{
+	struct fair *f = p->scheduling;
+	const struct user *me = user_find(f, job->uid);
+	uint64_t mine_ns = me != NULL ? turn_of(me).first : f->now_ns;
+	uint64_t until_ns = mine_ns + a->jobs * (me != NULL ? run_of(me) : UNKNOWN_NS);
+
+	for (uint32_t i = 0; i < f->count; i++) {
+		const struct user *u = f->users[i];
+		uint64_t from_ns = turn_of(u).first;
+		if (u == me || u->line.count == 0 || from_ns > until_ns)
+			continue;
+		uint64_t jobs = (until_ns - from_ns) / run_of(u) + 1;
+		ahead_some(b, &u->line, jobs < u->line.count ? jobs : u->line.count, a);
+		a->exact = false; /* it is what they took so far that says so */
+	}
+}
+
 static void
 fair_handed(struct pool *p, const struct job *job)
 {
@@ -283,6 +309,7 @@ const struct strategy strategy_fair = {
 	.filled = fair_filled,
 	.emptied = fair_emptied,
 	.line_at = fair_line_at,
+	.ahead = fair_ahead,
 	.handed = fair_handed,
 	.ran = fair_ran,
 	.settled = fair_settled,

@@ -12,6 +12,7 @@
  */
 #include <stdlib.h>
 
+#include "daemon/ahead.h"
 #include "daemon/schedule_line.h"
 #include "ipc/clock.h"
 
@@ -103,6 +104,31 @@ sjf_choose(const struct broker *b, struct pool *p)
 	return l;
 }
 
+/* Before which time must a job of line n have come to go before this one? */
+static uint64_t
+before_in(const struct pool *p, unsigned n, const struct job *job)
+{
+	uint64_t run_ns = n == ARRAYS ? RANGE_NS : p->estimate_ns[n];
+	uint64_t mine_ns = job->array != NULL ? RANGE_NS : p->estimate_ns[job->kind];
+
+	if (p->ageing_ns == 0)
+		return run_ns < mine_ns ? UINT64_MAX : run_ns == mine_ns ? job->queued_ns : 0;
+	if (run_ns < mine_ns)
+		return job->queued_ns + PATIENCE * (mine_ns - run_ns) + 1;
+	uint64_t worth_ns = PATIENCE * (run_ns - mine_ns);
+	return worth_ns < job->queued_ns ? job->queued_ns - worth_ns : 0;
+}
+
+static void
+sjf_ahead(const struct broker *b, struct pool *p, const struct job *job, struct ahead *a)
+{
+	struct sjf *s = p->scheduling;
+
+	for (unsigned n = 0; n < LINES; n++)
+		if (&s->lines[n] != sjf_line_of(p, job) && s->lines[n].count > 0)
+			ahead_older(b, p, &s->lines[n], before_in(p, n, job), job, a);
+}
+
 const struct strategy strategy_sjf = {
 	.name = "sjf",
 	.help = "the kind that was measured to be shortest first; waiting counts, too",
@@ -114,4 +140,5 @@ const struct strategy strategy_sjf = {
 	.filled = sjf_filled,
 	.emptied = sjf_emptied,
 	.line_at = sjf_line_at,
+	.ahead = sjf_ahead,
 };

@@ -11,6 +11,7 @@
 	X(wait)       \
 	X(ls)         \
 	X(show)       \
+	X(why)        \
 	X(logs)       \
 	X(retry)      \
 	X(rm)         \
