@@ -294,7 +294,10 @@ add_job(struct broker *b, struct client *c, const struct submit_body *s, const s
 	job_enter(b, job);
 	if (tail->token == NULL) {
 		link_to_client(b, c, job, index);
-		gate_enter(b, index);
+		if (job->more == NULL)
+			queue_push(b, index); /* a plain job passes no gate */
+		else
+			gate_enter(b, index);
 		return ERR_NONE;
 	}
 	job->client = JOB_NONE;

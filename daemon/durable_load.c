@@ -373,6 +373,7 @@ take_claimed(void *context, const struct store_row *row)
 	if (index == JOB_NONE)
 		return 0;
 	gate_park(b, index, WAIT_STORE);
+	gate_adopt(b, index); /* it may still run */
 	return 0;
 }
 
@@ -416,7 +417,6 @@ durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64_t id)
 	job->ticket = (uint16_t)ticket;
 	job->handed_ns = b->now_ns;
 	job_change(b, job, JOB_RUNNING);
-	gate_adopt(b, index);
 	if (job->timeout_ns > 0)
 		deadline_at(b, b->now_ns);
 	return index;
@@ -430,6 +430,7 @@ durable_not_started(struct broker *b, uint64_t id)
 	if (index == JOB_NONE)
 		return;
 	durable_unclaim(b, index);
+	gate_unpass(b, index);
 	durable_go_on(b, index);
 }
 
@@ -441,10 +442,9 @@ durable_lost(struct broker *b, uint32_t index)
 	struct job *job = job_at(&b->jobs, index);
 	struct receipt receipt;
 
-	if (job->state == JOB_RUNNING) {
+	if (job->state == JOB_RUNNING)
 		job_change(b, job, JOB_QUEUED);
-		gate_leave(b, index, job->handed_ns);
-	}
+	gate_leave(b, index, job->handed_ns);
 	job->flags &= (uint16_t)~JOB_ADOPTED;
 	if (job->stop == CAUSE_BROKER_LOST) /* the daemon ends, not the job */
 		job->flags &= (uint16_t)~JOB_STOPPING;

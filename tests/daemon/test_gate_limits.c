@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/clock.h"
 #include "tests/daemon/policies.h"
@@ -17,7 +18,7 @@
 	"[daemon]\n" daemon "[pool \"cpu\"]\nexecutor = process\nworkers = 3\n" \
 	"[pool \"io\"]\nexecutor = event\n"                                     \
 	"[pool \"threads\"]\nexecutor = thread\nconcurrency = 4\n"              \
-	"[pool \"shell\"]\nexecutor = command\nworkers = 3\n"                   \
+	"[pool \"shell\"]\nexecutor = command\nworkers = 6\n"                   \
 	"[resource \"db\"]\nlimit = " db "\n"                                   \
 	"[resource \"gpu\"]\nlimit = 1\n"
 #define MEMORY "store = memory\n"
@@ -462,6 +463,93 @@ Test(limits_restart, what_detached_jobs_have_they_still_have_for_the_next_broker
 	cr_expect_eq(first.attempt, 1u);
 	cr_expect_geq(second_ns, first.ended_ns);
 	cr_expect(ended_as(p, later, "succeeded"));
+}
+
+/* Each command writes a line when it begins and one when it ends: the most that were between the
+ * two at once. */
+static int
+most_commands(const char *path)
+{
+	char line[16];
+	int now = 0, most = 0;
+	FILE *f = fopen(path, "r");
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		now += line[0] == '+' ? 1 : -1;
+		most = now > most ? now : most;
+	}
+	if (f != NULL)
+		fclose(f);
+	return most;
+}
+
+static unsigned
+lines_in(const char *path)
+{
+	unsigned n = 0;
+	int c;
+	FILE *f = fopen(path, "r");
+
+	while (f != NULL && (c = getc(f)) != EOF)
+		n += c == '\n';
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
+#define COMMANDS 24
+
+/* While brokers die, their successors hand out what waits: never more than there is, counted with
+ * what runs since before them. */
+static int
+commands_while_brokers_die(bool asks)
+{
+	char path[128], script[400];
+	struct pyprep_need one = { .name = "db", .count = 1 };
+	struct pyprep_policy policy = { .needs = &one, .need_count = asks };
+	uint64_t id[COMMANDS];
+
+	snprintf(path, sizeof(path), "%s/lines", d.root);
+	unlink(path);
+	snprintf(script, sizeof(script), "echo + >>%s; sleep 0.4; echo - >>%s", path, path);
+	const char *argv[] = { "sh", "-c", script, NULL };
+	struct pyprep_job job = {
+		.kind = "exec", .argv = argv, .policy = &policy, .flags = PYPREP_DETACH
+	};
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		struct pyprep_event event;
+		start_job(p, &job);
+		cr_assert_eq(pyprep_next(p, 60000, &event), 1);
+		cr_assert_eq(event.type, PYPREP_ACCEPTED);
+		id[i] = event.id;
+	}
+	/* a daemon that loses six within ten seconds gives up */
+	for (unsigned kills = 0; asks && kills < 4; kills++) {
+		unsigned seen = lines_in(path);
+		cr_assert(wait_until(60000,
+				     lines_in(path) > seen + 2 || lines_in(path) >= 2 * COMMANDS));
+		p = replace_broker(&d, p);
+	}
+	for (unsigned i = 0; i < COMMANDS; i++)
+		cr_expect(ended_as(p, id[i], "succeeded"));
+	return most_commands(path);
+}
+
+Test(limits_restart, resources_hold_while_brokers_die)
+{
+	int most = commands_while_brokers_die(true);
+
+	cr_expect_leq(most, 3);
+	cr_expect_geq(most, 2, "never used: too little to see anything");
+}
+
+Test(limits_restart, would_not_hold_if_nobody_asked)
+{
+	bool above = false;
+
+	for (unsigned round = 0; !above && round < 50; round++)
+		above = commands_while_brokers_die(false) > 3;
+	cr_expect(above);
 }
 
 Test(limits_restart, a_job_whose_resource_is_gone_waits_until_it_is_back)

@@ -470,6 +470,26 @@ Test(gate_restart, a_new_daemon_knows_who_waits_for_what)
 	survive(replace_daemon);
 }
 
+Test(gate_restart, what_is_held_stays_held)
+{
+	struct pyprep_policy later = { .delay_ns = 1 * MS };
+
+	uint64_t at_submit = detach_held(p, "noop");
+	uint64_t by_verb = detach_after(p, "noop", at_submit, true);
+	hold(p, by_verb);
+	p = replace_daemon(&d, p);
+	uint64_t other = detach(p, "noop", NULL, &later, NULL);
+	cr_expect(ended_as(p, other, "succeeded"));
+	cr_expect(job_is(p, at_submit, "queued"));
+	release(p, at_submit);
+	cr_expect(ended_as(p, at_submit, "succeeded"));
+	p = replace_broker(&d, p);
+	cr_expect(job_is(p, by_verb, "queued"));
+	release(p, by_verb);
+	p = replace_broker(&d, p);
+	cr_expect(ended_as(p, by_verb, "succeeded"));
+}
+
 /* The failure was stored, its children were still being told: they hear of it after all. */
 Test(gate_restart, a_failure_reaches_all_children_although_the_broker_dies_meanwhile)
 {

@@ -712,3 +712,74 @@ Test(gate, jobs_cannot_wait_for_each_other)
 	}
 	cr_expect_eq(b.gate->parents.count, 0u);
 }
+
+/* ---- what holds a job back ---- */
+
+Test(gate, says_what_a_job_waits_for_who_has_it_and_until_when)
+{
+	struct policy *all = policy_of(1, 0), *one = policy_of(1, 0), *two = policy_of(1, 0);
+	struct gate_reason r[4];
+
+	add_need(all, 3, 4);
+	add_need(one, 3, 1);
+	add_need(two, 3, 2);
+	uint32_t has = enter(2, 0, all), first = enter(2, 1, one), second = enter(2, 0, two);
+	settle();
+	cr_assert_eq(gate_reasons(&b, has, r, 4), 0u, "it runs");
+	cr_assert_eq(gate_reasons(&b, second, r, 4), 1u);
+	cr_expect_eq(r[0].wait, WAIT_NEED);
+	cr_expect_str_eq(r[0].name, "r3");
+	cr_expect_eq(r[0].asked, 2u);
+	cr_expect_eq(r[0].used, 4u);
+	cr_expect_eq(r[0].limit, 4u);
+	cr_expect_eq(r[0].ahead, 1u);
+	cr_expect_eq(r[0].id_count, 1u);
+	cr_expect_eq(r[0].ids[0], job_at(&b.jobs, has)->id);
+	cr_expect_eq(r[0].since_ns, b.now_ns);
+	cr_expect_eq(r[0].until_ns, 0u);
+	cr_assert_eq(gate_hold(&b, first, true), 0);
+	cr_assert_eq(gate_reasons(&b, first, r, 4), 1u);
+	cr_expect_eq(r[0].wait, WAIT_HELD);
+	let_all_end();
+}
+
+Test(gate, says_when_a_window_has_room_again)
+{
+	struct gate_reason r[4];
+	uint32_t index[3];
+
+	b.pools[2].wanted = 10;
+	for (unsigned i = 0; i < 3; i++) {
+		struct policy *p = policy_of(0, 1);
+		add_rate(p, "key:x", 1, 60 * NS_PER_S);
+		index[i] = enter(2, 0, p);
+	}
+	settle();
+	cr_assert_eq(gate_reasons(&b, index[2], r, 4), 1u);
+	cr_expect_eq(r[0].wait, WAIT_RATE);
+	cr_expect_str_eq(r[0].name, "key:x");
+	cr_expect_eq(r[0].used, 1u);
+	cr_expect_eq(r[0].limit, 1u);
+	cr_expect_eq(r[0].window_ns, 60 * NS_PER_S);
+	cr_expect_eq(r[0].until_ns, b.now_ns + 60 * NS_PER_S);
+	cr_expect_eq(r[0].ahead, 1u);
+	cancel(index[1]);
+	cancel(index[2]);
+	end(0, b.now_ns);
+}
+
+Test(gate, says_all_that_holds_a_job_back)
+{
+	struct gate_reason r[4];
+	uint32_t index = enter_at(b.now_ns + b.wall_offset_ns + NS_PER_S);
+
+	cr_assert_eq(gate_reasons(&b, index, r, 4), 1u);
+	cr_expect_eq(r[0].wait, WAIT_TIME);
+	cr_expect_eq(r[0].until_ns, b.now_ns + NS_PER_S);
+	cr_assert_eq(gate_hold(&b, index, true), 0);
+	cr_assert_eq(gate_reasons(&b, index, r, 4), 2u);
+	cr_expect_eq(r[0].wait, WAIT_HELD);
+	cr_expect_eq(r[1].wait, WAIT_TIME);
+	cr_assert_eq(gate_reasons(&b, index, r, 1), 1u, "no room for more");
+	cancel(index);
+}
