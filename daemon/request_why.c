@@ -320,10 +320,10 @@ reply_worker(struct why *w, struct reply *a)
 	receipt_of(w->b, job, &receipt);
 	uint64_t started_ns = job->array != NULL ? job->handed_ns : receipt.outcome.started_ns;
 	msgpack_pack_map(&a->pack, 5);
-	reply_uint(a, "slot", job->slot);
+	reply_uint(a, "slot", receipt.slot);
 	reply_uint(a, "pid", receipt.worker_pid);
 	reply_since(w, a, "started_ns", started_ns);
-	reply_uint(a, "beside", w->pool->crew[job->slot]->outstanding - 1);
+	reply_uint(a, "beside", crew_of(w->b, job)->outstanding - 1);
 	reply_flag(a, "stopping", (job->flags & JOB_STOPPING) != 0);
 }
 

@@ -41,8 +41,9 @@ add_texts(json_t *job)
 	json_t *reason;
 	size_t i;
 
-	json_array_foreach(json_object_get(job, "reasons"), i, reason)
-	{
+	const json_t *reasons = json_object_get(job, "reasons");
+	for (i = 0; i < json_array_size(reasons); i++) {
+		reason = json_array_get(reasons, i);
 		char text[TEXT_MAX], remedy[200];
 		possible &= why_reason(job, reason, text, sizeof text, remedy, sizeof remedy);
 		json_object_set_new(reason, "text", json_string(text));
@@ -142,8 +143,7 @@ print_queued(const json_t *job)
 	printf("job %" PRIu64 " (%s, for pool %s) has waited for %s\n", why_u64(job, "id"),
 	       why_str(job, "kind"), why_str(job, "pool"),
 	       unit_time_human(why_u64(job, "for_ns")).text);
-	json_array_foreach(json_object_get(job, "reasons"), i, reason)
-	{
+	json_array_foreach (json_object_get(job, "reasons"), i, reason) {
 		printf("  %s", why_str(reason, "text"));
 		if (json_is_integer(json_object_get(reason, "for_ns")))
 			printf(" (so for %s)", unit_time_human(why_u64(reason, "for_ns")).text);
@@ -157,7 +157,8 @@ print_queued(const json_t *job)
 	if (json_array_size(now) == 0)
 		return;
 	printf("to start it now:\n");
-	json_array_foreach(now, i, command) printf("  %s\n", json_string_value(command));
+	json_array_foreach (now, i, command)
+		printf("  %s\n", json_string_value(command));
 }
 
 /* ---- one that has ended ---- */
