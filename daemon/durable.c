@@ -175,6 +175,42 @@ put_later(struct broker *b, struct order *o)
 	look_again(b->durable);
 }
 
+static uint32_t
+row_flags(const struct job *job)
+{
+	return job->more->flags | (job->flags & JOB_DROP ? STORE_JOB_DROP : 0) |
+	       (uint32_t)job->more->forgiven << STORE_JOB_FORGIVEN_SHIFT;
+}
+
+/* What of a job is in the store's row, but for params and policy. */
+static void
+describe(struct broker *b, const struct job *job, struct store_job *ret)
+{
+	const struct job_more *more = job->more;
+
+	ret->id = job->id;
+	ret->timeout_ns = job->timeout_ns;
+	ret->submitted_ns = job->submitted_ns + b->wall_offset_ns;
+	ret->not_before_ns = more->wake_ns != 0 ? more->wake_ns + b->wall_offset_ns : 0;
+	ret->uid = job->uid;
+	ret->gid = job->gid;
+	ret->priority = job->priority;
+	ret->flags = row_flags(job);
+	ret->attempt = (uint16_t)(job->attempt - 1);
+	ret->crashes = more->crashes;
+}
+
+/* A later edit may have been written before this one: it says what holds now. */
+static void
+renew(struct broker *b, struct order *o)
+{
+	uint32_t index =
+		o->change.type == CHANGE_EDIT ? jobs_find(&b->jobs, o->change.job.id) : JOB_NONE;
+
+	if (index != JOB_NONE && (job_at(&b->jobs, index)->flags & JOB_DETACHED))
+		describe(b, job_at(&b->jobs, index), &o->change.job);
+}
+
 static void
 on_again(evutil_socket_t fd, short what, void *context)
 {
@@ -192,6 +228,7 @@ on_again(evutil_socket_t fd, short what, void *context)
 	/* In the order in which they were put: an output before its job's end. */
 	while ((o = STAILQ_FIRST(&d->again)) != NULL) {
 		STAILQ_REMOVE_HEAD(&d->again, link);
+		renew(b, o);
 		put(b, o);
 	}
 	while ((index = d->parked_head) != JOB_NONE) {
@@ -296,31 +333,6 @@ static const char *
 append_text(struct order *o, size_t *at, const char *text)
 {
 	return append(o, at, text, strlen(text) + 1).at;
-}
-
-static uint32_t
-row_flags(const struct job *job)
-{
-	return job->more->flags | (job->flags & JOB_DROP ? STORE_JOB_DROP : 0) |
-	       (uint32_t)job->more->forgiven << STORE_JOB_FORGIVEN_SHIFT;
-}
-
-/* What of a job is in the store's row, but for params and policy. */
-static void
-describe(struct broker *b, const struct job *job, struct store_job *ret)
-{
-	const struct job_more *more = job->more;
-
-	ret->id = job->id;
-	ret->timeout_ns = job->timeout_ns;
-	ret->submitted_ns = job->submitted_ns + b->wall_offset_ns;
-	ret->not_before_ns = more->wake_ns != 0 ? more->wake_ns + b->wall_offset_ns : 0;
-	ret->uid = job->uid;
-	ret->gid = job->gid;
-	ret->priority = job->priority;
-	ret->flags = row_flags(job);
-	ret->attempt = (uint16_t)(job->attempt - 1);
-	ret->crashes = more->crashes;
 }
 
 static struct client *
@@ -454,17 +466,38 @@ no_memory(const struct order *o, const struct job *job, const char *what)
 	return o == NULL;
 }
 
-void
-durable_edit(struct broker *b, uint32_t index)
+static void
+on_edited(struct broker *b, struct order *o)
+{
+	void (*then)(struct broker *, void *, int) =
+		(void (*)(struct broker *, void *, int))(uintptr_t)o->number[0];
+	int r = o->change.result;
+
+	b->durable->under_way--;
+	if (r == -ENOENT || r == -ESTALE) /* it has ended meanwhile */
+		r = 0;
+	if (r < 0)
+		put_later(b, o);
+	o->number[0] = 0;
+	if (then != NULL)
+		then(b, (void *)(uintptr_t)o->number[1], r);
+}
+
+int
+durable_edit(struct broker *b, uint32_t index,
+	     void (*then)(struct broker *b, void *context, int result), void *context)
 {
 	struct job *job = job_at(&b->jobs, index);
 	struct order *o = order_new(CHANGE_EDIT, 0);
 
 	if (no_memory(o, job, "new state"))
-		return;
+		return -ENOMEM;
 	describe(b, job, &o->change.job);
-	o->answered = on_written;
+	o->answered = on_edited;
+	o->number[0] = (uintptr_t)then;
+	o->number[1] = (uintptr_t)context;
 	put(b, o);
+	return 0;
 }
 
 void

@@ -62,8 +62,11 @@ void durable_end(struct broker *b, uint32_t index, const struct receipt *receipt
 void durable_remembered(struct broker *b);
 /* How many of the newest entries of the history are not in the store yet. */
 uint64_t durable_unsaved(const struct broker *b);
-/* Its flags, priority or time have changed (held, released, ...). */
-void durable_edit(struct broker *b, uint32_t index);
+/* Its flags, priority or time have changed (held, released, ...).  `then` is called when that is
+ * durable, or with the error of a store that cannot be written: it is written as soon as it can
+ * be.  -ENOMEM: it is not called. */
+int durable_edit(struct broker *b, uint32_t index,
+		 void (*then)(struct broker *b, void *context, int result), void *context);
 
 /* A worker of an earlier broker runs job `id` on this ticket: is it one of ours?  Then it goes on
  * as a running job, and its place is returned; else JOB_NONE. */
