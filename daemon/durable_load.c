@@ -415,7 +415,9 @@ durable_adopt(struct broker *b, struct crew *w, uint32_t ticket, uint64_t id)
 	job->more->waits = WAIT_NOTHING;
 	job->place = w->place;
 	job->ticket = (uint16_t)ticket;
-	job->handed_ns = b->now_ns;
+	/* When it was handed out nobody knows any more; it was not after it began. */
+	uint64_t claimed_ns = atomic_load(&w->link.shared->tickets[ticket].claimed_ns);
+	job->handed_ns = claimed_ns != 0 && claimed_ns < b->now_ns ? claimed_ns : b->now_ns;
 	job_change(b, job, JOB_RUNNING);
 	if (job->timeout_ns > 0)
 		deadline_at(b, b->now_ns);
