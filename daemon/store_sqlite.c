@@ -8,12 +8,10 @@
 #include "daemon/store_sqlite.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/config.h"
 #include "daemon/store_claims.h"
@@ -43,9 +41,9 @@ static const char reading_pragmas[] =
 /* ---- errors ---- */
 
 int
-sql_errno(sqlite3 *db)
+sql_errno(sqlite3 *db, int number)
 {
-	int code = sqlite.extended_errcode(db), number = sqlite.system_errno(db);
+	int code = sqlite.extended_errcode(db);
 
 	switch (code & 0xff) {
 	case SQLITE_FULL:
@@ -97,7 +95,7 @@ sqlite_fail(struct store *s, int error, const char *format, ...)
 void
 sql_failed(struct store *s, const char *what)
 {
-	int number = sqlite.system_errno(s->db);
+	int said = store_vfs_errno(), number = said != 0 ? said : sqlite.system_errno(s->db);
 	uint32_t page = store_vfs_damage();
 
 	if (page != 0)
@@ -105,8 +103,8 @@ sql_failed(struct store *s, const char *what)
 			    "%s/" STORE_FILE " is damaged: page %u, at byte %llu, is not as it "
 			    "was written; see: pyprepctl store check",
 			    s->state_dir, page, (unsigned long long)(page - 1) * PAGE_BYTES);
-	sqlite_fail(s, sql_errno(s->db), "%s/" STORE_FILE ": cannot %s: %s%s%s", s->state_dir, what,
-		    sqlite.errmsg(s->db), number != 0 ? ": " : "",
+	sqlite_fail(s, sql_errno(s->db, number), "%s/" STORE_FILE ": cannot %s: %s%s%s",
+		    s->state_dir, what, sqlite.errmsg(s->db), number != 0 ? ": " : "",
 		    number != 0 ? strerror(number) : "");
 }
 
@@ -188,14 +186,14 @@ sqlite_begin(struct store *s)
 {
 	s->error = 0;
 	s->removed = 0;
+	(void)store_vfs_errno(); /* of an earlier call */
 	if (s->suspect) {
+		s->suspect = false; /* opening begins transactions, too */
 		close_database(s);
 		open_database(s);
 		s->suspect = s->error != 0;
 	}
-	if (s->error != 0)
-		return false;
-	return sql_run(s, sql_get(s, SQL_BEGIN));
+	return s->error == 0 && sql_run(s, sql_get(s, SQL_BEGIN));
 }
 
 int
@@ -283,14 +281,14 @@ exec(struct store *s, const char *sql)
 	return s->error == 0;
 }
 
-/* In one transaction, so that nobody ever meets half a schema. */
+/* The words may have become more. */
 static void
-make_schema(struct store *s, bool new)
+add_words(struct store *s)
 {
 	if (!sqlite_begin(s))
 		return;
-	if ((new ? schema_create(s->db) : schema_words(s->db)) != SQLITE_OK)
-		sql_failed(s, "make its tables");
+	if (schema_words(s->db) != SQLITE_OK)
+		sql_failed(s, "write to it");
 	if (s->error == 0)
 		(void)sqlite_commit(s);
 	else
@@ -300,9 +298,7 @@ make_schema(struct store *s, bool new)
 static void
 set_up(struct store *s)
 {
-	(void)sqlite.busy_timeout(s->db, BUSY_MS);
-	if ((s->new && !exec(s, new_pragmas)) ||
-	    !exec(s, s->options.read_only ? reading_pragmas : pragmas) ||
+	if (!exec(s, s->options.read_only ? reading_pragmas : pragmas) ||
 	    !exec(s, s->options.no_sync ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = FULL"))
 		return;
 	long version = get_number(s, "PRAGMA user_version");
@@ -312,53 +308,66 @@ set_up(struct store *s)
 			    "use the newer pyprepd, or another state directory",
 			    s->state_dir, version, SCHEMA_VERSION);
 	}
-	if (s->error == 0 && s->options.read_only && version == 0) {
-		sqlite_fail(s, -ENOENT, "%s/" STORE_FILE " has no jobs", s->state_dir);
-	}
 	if (s->error != 0 || s->options.read_only)
 		return;
 	files_watch(s);
 	if (s->error == 0)
-		make_schema(s, version == 0);
+		add_words(s);
 	if (s->error == 0)
 		files_seal(s);
 }
 
-/* A new database is nobody else's to read: SQLite would make it 0644.  Its other files take after
- * it.  Only where there is none: to close one that is open elsewhere in this process would give
- * up SQLite's locks of it. */
+/* Connect to the file `name` of the state directory. */
 static bool
-make_file(const char *path)
+connect_to(struct store *s, const char *name, int flags)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	char path[PATH_MAX + 32];
+	int reserved = PAGE_RESERVED; /* of a new file; one that is there has it */
 
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
+	snprintf(path, sizeof(path), "%s/%s", s->state_dir, name);
+	if (sqlite.open_v2(path, &s->db, flags, STORE_VFS) != SQLITE_OK) {
+		if (s->db != NULL)
+			sql_failed(s, "open it");
+		else
+			sqlite_fail(s, -ENOMEM, "no memory to open %s", path);
+		return false;
+	}
+	(void)sqlite.busy_timeout(s->db, BUSY_MS);
+	(void)sqlite.file_control(s->db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
+	return true;
+}
+
+/* A new database is made under another name: it appears whole or not at all. */
+static void
+make_database(struct store *s)
+{
+	if (!files_begin_new(s) || !connect_to(s, NEW_FILE, SQLITE_OPEN_READWRITE))
+		return;
+	if (exec(s, new_pragmas) && exec(s, pragmas) && exec(s, "PRAGMA synchronous = FULL") &&
+	    exec(s, "BEGIN") && schema_create(s->db) != SQLITE_OK)
+		sql_failed(s, "make its tables");
+	if (s->error == 0 && exec(s, "COMMIT") &&
+	    sqlite.wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) !=
+		    SQLITE_OK)
+		sql_failed(s, "write to it");
+	(void)sqlite.close(s->db);
+	s->db = NULL;
+	if (s->error == 0)
+		files_finish_new(s);
 }
 
 static void
 open_database(struct store *s)
 {
-	char path[PATH_MAX + 16];
-	int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
+	bool writes = !s->options.read_only;
 
-	flags |= s->options.read_only ? SQLITE_OPEN_READONLY
-				      : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-	snprintf(path, sizeof(path), "%s/" STORE_FILE, s->state_dir);
-	if (!s->options.read_only && make_file(path))
-		claims_set_note(s->claims, NOTE_CHANGED, 0); /* it never was, or was removed */
-	if (sqlite.open_v2(path, &s->db, flags, STORE_VFS) != SQLITE_OK) {
-		if (s->db != NULL)
-			sql_failed(s, "open it");
-		else
-			s->error = -ENOMEM;
+	if (writes && !files_exist(s))
+		make_database(s);
+	if (s->error != 0 ||
+	    !connect_to(s, STORE_FILE, writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY))
 		return;
-	}
-	/* Of a new file; one that is there has it. */
-	int reserved = PAGE_RESERVED;
-	(void)sqlite.file_control(s->db, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserved);
-	if (!s->options.read_only)
+	if (writes)
 		files_check(s);
 	if (s->error == 0)
 		set_up(s);

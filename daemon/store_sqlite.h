@@ -20,6 +20,7 @@
 #include "daemon/store_wal.h"
 
 #define STORE_FILE "store.db"
+#define NEW_FILE   STORE_FILE ".making" /* until it is whole */
 
 struct claims;
 
@@ -116,7 +117,6 @@ struct store {
 	size_t context_length;
 	uint64_t pruned, repaired_bytes;
 	uint32_t lost_frames; /* of the log, when it was opened: acknowledged, and not there */
-	bool new;             /* the database was empty */
 	bool whole;           /* of the writer: looked at, and ready */
 	bool damaged;         /* -EBADMSG was met */
 	bool plain_pages;     /* there are pages without a checksum */
@@ -145,8 +145,8 @@ void sqlite_fail(struct store *s, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* Take the error of the connection down: s->error, and s->why. */
 void sql_failed(struct store *s, const char *what);
-/* SQLite's word for what went wrong, as -errno. */
-int sql_errno(sqlite3 *db);
+/* SQLite's word for what went wrong, as -errno; `number`: the system's. */
+int sql_errno(sqlite3 *db, int number);
 
 /* ---- commits ---- */
 
@@ -157,6 +157,11 @@ int sqlite_rollback(struct store *s); /* s->error */
 
 /* ---- files: of the writer's handle ---- */
 
+bool files_exist(const struct store *s); /* is there a database? */
+/* An empty file to make a new one in.  false: s->error. */
+bool files_begin_new(struct store *s);
+/* It is whole, and closed: now it is the database. */
+void files_finish_new(struct store *s);
 /* The database has been opened, and nothing read of it: look at the log and the pages. */
 void files_check(struct store *s);
 /* It works: pages without a checksum get theirs, if they are whole. */

@@ -28,14 +28,21 @@
 
 #include "daemon/store_claims.h"
 #include "daemon/store_sqlite.h"
+#include "ipc/cleanup.h"
 
 #define CHECKPOINT_FRAMES 2000 /* 8 MiB */
 
 static const char *
+path_of(const struct store *s, const char *name, char *buffer, size_t size)
+{
+	snprintf(buffer, size, "%s/%s", s->state_dir, name);
+	return buffer;
+}
+
+static const char *
 log_path(const struct store *s, char *buffer, size_t size)
 {
-	snprintf(buffer, size, "%s/" STORE_FILE "-wal", s->state_dir);
-	return buffer;
+	return path_of(s, STORE_FILE "-wal", buffer, size);
 }
 
 /* ---- notes ---- */
@@ -44,7 +51,7 @@ log_path(const struct store *s, char *buffer, size_t size)
 static uint64_t
 changed(const struct store *s, off_t *ret_size)
 {
-	char path[PATH_MAX + 16];
+	char path[PATH_MAX + 32];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s/" STORE_FILE, s->state_dir);
@@ -80,7 +87,7 @@ take_frames(void *store, sqlite3 *db, const char *name, int frames)
 void
 files_watch(struct store *s)
 {
-	char path[PATH_MAX + 16];
+	char path[PATH_MAX + 32];
 
 	s->log_fd = open(log_path(s, path, sizeof(path)), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (s->log_fd < 0) {
@@ -109,7 +116,7 @@ files_committed(struct store *s)
 void
 files_failed(struct store *s)
 {
-	char path[PATH_MAX + 16];
+	char path[PATH_MAX + 32];
 
 	if (wal_cut(log_path(s, path, sizeof(path)), &s->log) < 0 || s->error == -EIO)
 		s->suspect = true;
@@ -118,7 +125,7 @@ files_failed(struct store *s)
 void
 files_closed(struct store *s)
 {
-	char path[PATH_MAX + 16];
+	char path[PATH_MAX + 32];
 
 	if (s->log_fd >= 0)
 		close(s->log_fd);
@@ -133,6 +140,56 @@ files_closed(struct store *s)
 	claims_set_note(s->claims, NOTE_CHANGED, s->damaged ? 0 : changed(s, NULL));
 }
 
+/* ---- a new one ---- */
+
+bool
+files_exist(const struct store *s)
+{
+	char path[PATH_MAX + 32];
+	return access(path_of(s, STORE_FILE, path, sizeof(path)), F_OK) == 0;
+}
+
+/* What lies about of one that was not finished, or was removed, must not be taken for its log. */
+static const char *const leftovers[] = { NEW_FILE,          NEW_FILE "-wal",
+					 NEW_FILE "-shm",   NEW_FILE "-journal",
+					 STORE_FILE "-wal", STORE_FILE "-shm" };
+
+bool
+files_begin_new(struct store *s)
+{
+	char path[PATH_MAX + 32];
+
+	for (size_t i = 0; i < sizeof(leftovers) / sizeof(*leftovers); i++)
+		if (unlink(path_of(s, leftovers[i], path, sizeof(path))) < 0 && errno != ENOENT)
+			break;
+	/* Nobody else's to read: SQLite would make it 0644.  Its other files take after it. */
+	int fd = open(path_of(s, NEW_FILE, path, sizeof(path)),
+		      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		sqlite_fail(s, errno == EDQUOT ? -ENOSPC : -errno, "%s: cannot make it: %s", path,
+			    strerror(errno));
+		return false;
+	}
+	close(fd);
+	return true;
+}
+
+void
+files_finish_new(struct store *s)
+{
+	char from[PATH_MAX + 32], to[PATH_MAX + 32];
+	scoped_fd dir = open(s->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0 ||
+	    rename(path_of(s, NEW_FILE, from, sizeof(from)),
+		   path_of(s, STORE_FILE, to, sizeof(to))) < 0 ||
+	    fsync(dir) < 0)
+		sqlite_fail(s, errno == EDQUOT ? -ENOSPC : -errno, "%s: cannot make it: %s", to,
+			    strerror(errno));
+	claims_set_note(s->claims, NOTE_LOG, 0);
+	claims_set_note(s->claims, NOTE_CHANGED, changed(s, NULL));
+}
+
 /* ---- opening ---- */
 
 #define WHAT_NEXT                                                                             \
@@ -144,7 +201,7 @@ check_log(struct store *s, struct wal *log)
 {
 	uint64_t note = claims_note(s->claims, NOTE_LOG);
 	struct wal_mark mark = { (uint32_t)(note >> 32), (uint32_t)note };
-	char path[PATH_MAX + 16];
+	char path[PATH_MAX + 32];
 	int r = wal_read(log_path(s, path, sizeof(path)), &mark, log);
 
 	if (r < 0) {
@@ -191,11 +248,10 @@ files_check(struct store *s)
 {
 	struct wal log;
 	off_t size;
-	uint64_t now = changed(s, &size), noted = claims_note(s->claims, NOTE_CHANGED);
+	uint64_t now = changed(s, &size);
 
-	s->new = size == 0;
 	/* SQLite would take what is shorter than a page for a new database. */
-	if (size < (off_t)PAGE_BYTES && (size > 0 || noted != 0)) {
+	if (size < (off_t)PAGE_BYTES) {
 		sqlite_fail(s, -EBADMSG,
 			    "%s/" STORE_FILE
 			    " is damaged: all but %lld bytes of it are gone" WHAT_NEXT,
@@ -204,7 +260,7 @@ files_check(struct store *s)
 	}
 	check_log(s, &log);
 	/* Known to be as the writer left it: a page is checked when it is read. */
-	if (s->error == 0 && !s->new &&now != noted)
+	if (s->error == 0 && now != claims_note(s->claims, NOTE_CHANGED))
 		s->plain_pages = check_pages(s, &log);
 	wal_done(&log);
 }

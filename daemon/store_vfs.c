@@ -1,6 +1,7 @@
 /* store_vfs.c - see store_vfs.h */
 #include "daemon/store_vfs.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -13,11 +14,31 @@
 struct file {
 	sqlite3_file base;  /* first: SQLite sees nothing else */
 	sqlite3_file *real; /* lies behind this struct */
+	bool pages;         /* it is the database: its pages have checksums */
 };
 
 static sqlite3_vfs vfs;
 static sqlite3_vfs *system_vfs;
 static _Thread_local uint32_t damaged_page;
+static _Thread_local int failed_errno;
+
+int
+store_vfs_errno(void)
+{
+	int error = failed_errno;
+
+	failed_errno = 0;
+	return error;
+}
+
+/* Take down why the system's call failed, if it did. */
+static int
+note(int r)
+{
+	if (r != SQLITE_OK && r != SQLITE_IOERR_SHORT_READ)
+		failed_errno = errno;
+	return r;
+}
 
 uint32_t
 store_vfs_damage(void)
@@ -93,7 +114,7 @@ static int
 read_page(sqlite3_file *f, unsigned char *page, uint32_t number)
 {
 	sqlite3_int64 offset = (sqlite3_int64)(number - 1) * PAGE_BYTES;
-	int r = real(f)->pMethods->xRead(real(f), page, PAGE_BYTES, offset);
+	int r = note(real(f)->pMethods->xRead(real(f), page, PAGE_BYTES, offset));
 
 	if (r != SQLITE_OK)
 		return r;
@@ -114,10 +135,12 @@ file_read(sqlite3_file *f, void *buffer, int amount, sqlite3_int64 offset)
 	size_t within = (size_t)(offset % PAGE_BYTES);
 	uint32_t number = (uint32_t)(offset / PAGE_BYTES) + 1;
 
+	if (!((struct file *)f)->pages)
+		return note(real(f)->pMethods->xRead(real(f), buffer, amount, offset));
 	if (amount == PAGE_BYTES && within == 0)
 		return read_page(f, buffer, number);
 	if (offset + amount <= HEADER_BYTES) {
-		int r = real(f)->pMethods->xRead(real(f), buffer, amount, offset);
+		int r = note(real(f)->pMethods->xRead(real(f), buffer, amount, offset));
 		if (r == SQLITE_OK && offset == 0 && amount > HEADER_RESERVED &&
 		    !is_our_header(buffer)) {
 			damaged_page = 1;
@@ -138,12 +161,14 @@ file_write(sqlite3_file *f, const void *bytes, int amount, sqlite3_int64 offset)
 {
 	unsigned char page[PAGE_BYTES];
 
+	if (!((struct file *)f)->pages)
+		return note(real(f)->pMethods->xWrite(real(f), bytes, amount, offset));
 	if (amount != PAGE_BYTES || offset % PAGE_BYTES != 0)
 		return SQLITE_IOERR_WRITE; /* SQLite writes whole pages */
 	memcpy(page, bytes, CHECKED_BYTES);
 	uint64_t sum = page_sum(page, (uint32_t)(offset / PAGE_BYTES) + 1);
 	memcpy(page + CHECKED_BYTES, &sum, sizeof(sum));
-	return real(f)->pMethods->xWrite(real(f), page, PAGE_BYTES, offset);
+	return note(real(f)->pMethods->xWrite(real(f), page, PAGE_BYTES, offset));
 }
 
 /* ---- the other calls are the system's ---- */
@@ -157,13 +182,13 @@ file_close(sqlite3_file *f)
 static int
 file_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
-	return real(f)->pMethods->xTruncate(real(f), size);
+	return note(real(f)->pMethods->xTruncate(real(f), size));
 }
 
 static int
 file_sync(sqlite3_file *f, int flags)
 {
-	return real(f)->pMethods->xSync(real(f), flags);
+	return note(real(f)->pMethods->xSync(real(f), flags));
 }
 
 static int
@@ -212,7 +237,7 @@ file_device(sqlite3_file *f)
 static int
 shm_map(sqlite3_file *f, int region, int size, int extend, void volatile **ret)
 {
-	return real(f)->pMethods->xShmMap(real(f), region, size, extend, ret);
+	return note(real(f)->pMethods->xShmMap(real(f), region, size, extend, ret));
 }
 
 static int
@@ -260,10 +285,9 @@ vfs_open(sqlite3_vfs *unused, const char *name, sqlite3_file *f, int flags, int 
 	struct file *file = (struct file *)f;
 
 	(void)unused;
-	if ((flags & SQLITE_OPEN_MAIN_DB) == 0)
-		return system_vfs->xOpen(system_vfs, name, f, flags, ret_flags);
 	file->real = (sqlite3_file *)(file + 1);
-	int r = system_vfs->xOpen(system_vfs, name, file->real, flags, ret_flags);
+	file->pages = (flags & SQLITE_OPEN_MAIN_DB) != 0;
+	int r = note(system_vfs->xOpen(system_vfs, name, file->real, flags, ret_flags));
 	/* SQLite closes a file that was not opened when it has methods. */
 	f->pMethods = r == SQLITE_OK ? &methods : NULL;
 	return r;

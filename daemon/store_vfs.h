@@ -26,6 +26,10 @@
 /* Make the VFS known to SQLite, once; sqlite_load() has been called.  An SQLite code. */
 int store_vfs_register(void);
 
+/* What the system said when a call on a file last failed in this thread, as errno; 0: none did.
+ * Reading clears it.  SQLite remembers it less well: other calls come in between. */
+int store_vfs_errno(void);
+
 /* The page that this thread last met with a wrong checksum; 0: none.  Reading clears it. */
 uint32_t store_vfs_damage(void);
 

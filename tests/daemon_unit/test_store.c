@@ -377,6 +377,8 @@ Test(store, output_is_kept_in_order_and_once)
 	const struct kept *k = read_job(1);
 	cr_assert_eq(k->row.output_bytes[1], 14);
 	cr_assert_eq(k->row.output_bytes[2], 4);
+	run_job(1, 1, JOB_SUCCEEDED);
+	cr_assert_str_eq(read_output(1, 0, 5, 4), "1:wo 1:three ", "also when it has ended");
 }
 
 Test(store, each_attempt_has_its_output)

@@ -17,10 +17,18 @@
 
 #include "daemon/store_claims.h"
 #include "ipc/clock.h"
+#include "tests/daemon_unit/store_faults.h"
 #include "tests/daemon_unit/store_fixture.h"
 #include "tests/process.h"
 
-TestSuite(store_damage, .init = store_setup, .fini = store_teardown, .timeout = 280);
+static void
+setup(void)
+{
+	faults_setup();
+	store_setup();
+}
+
+TestSuite(store_damage, .init = setup, .fini = store_teardown, .timeout = 280);
 
 /* ---- files ---- */
 
