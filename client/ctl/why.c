@@ -143,7 +143,9 @@ print_queued(const json_t *job)
 	printf("job %" PRIu64 " (%s, for pool %s) has waited for %s\n", why_u64(job, "id"),
 	       why_str(job, "kind"), why_str(job, "pool"),
 	       unit_time_human(why_u64(job, "for_ns")).text);
-	json_array_foreach (json_object_get(job, "reasons"), i, reason) {
+	const json_t *reasons = json_object_get(job, "reasons");
+	for (i = 0; i < json_array_size(reasons); i++) {
+		reason = json_array_get(reasons, i);
 		printf("  %s", why_str(reason, "text"));
 		if (json_is_integer(json_object_get(reason, "for_ns")))
 			printf(" (so for %s)", unit_time_human(why_u64(reason, "for_ns")).text);
@@ -157,8 +159,10 @@ print_queued(const json_t *job)
 	if (json_array_size(now) == 0)
 		return;
 	printf("to start it now:\n");
-	json_array_foreach (now, i, command)
+	for (i = 0; i < json_array_size(now); i++) {
+		command = json_array_get(now, i);
 		printf("  %s\n", json_string_value(command));
+	}
 }
 
 /* ---- one that has ended ---- */

@@ -58,8 +58,8 @@ say_jobs(struct words *w, const json_t *list, uint64_t count)
 	const json_t *job;
 	size_t i;
 
-	json_array_foreach(list, i, job)
-	{
+	for (i = 0; i < json_array_size(list); i++) {
+		job = json_array_get(list, i);
 		say(w, "%sjob %" PRIu64, i > 0 ? ", " : "", why_u64(job, "id"));
 		if (why_str(job, "state")[0] == '\0')
 			continue;
