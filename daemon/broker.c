@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "daemon/durable.h"
@@ -435,6 +436,8 @@ broker_main(const struct birth *birth)
 	int r = open_all(b);
 	if (r == 0)
 		r = supervisor_tell(b, MSG_READY, &ready);
+	if (r == -EBADMSG) /* the store is damaged: trying again would not mend it */
+		return EX_DATAERR;
 	if (r < 0) {
 		log_error("cannot start: %s; the supervisor tries again", strerror(-r));
 		return EXIT_FAILURE;

@@ -273,7 +273,7 @@ on_rows(struct broker *b, struct question *q)
 	if (b != NULL && l->result < 0) {
 		log_error(
 			"the store cannot be read after job %llu: %s; jobs after it are not taken "
-			"over: stop the daemon, then `pyprepctl store check`",
+			"over; put back a copy of the store",
 			(unsigned long long)after_id, strerror(-l->result));
 		loaded(b);
 	} else if (b != NULL && full) {

@@ -178,8 +178,7 @@ recall_failed(struct broker *b, const struct request *r, const struct recall *c)
 	if (c->result == 0)
 		return false;
 	request_error(b, r, ERR_STORE_FAILED,
-		      "the store cannot be read: %s; `pyprepctl store check` looks at it when the "
-		      "daemon is stopped",
+		      "the store cannot be read: %s; the daemon's log says more",
 		      strerror(-c->result));
 	return true;
 }

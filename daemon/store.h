@@ -212,10 +212,4 @@ extern const struct store_ops store_memory, store_sqlite;
 extern const struct store_ops *const store_engines[];           /* NULL at the end */
 const struct store_ops *store_engine_by_name(const char *name); /* NULL: none */
 
-/* Look at the whole file, without a daemon: 0 it is whole; -EBADMSG `why` says what is damaged and
- * where; with `repair` a copy is kept beside it, and what can be read is put into a new one;
- * *ret_lost rows could not.  Other -errno: it cannot be looked at. */
-int store_sqlite_check(const char *state_dir, bool repair, uint64_t *ret_lost,
-		       struct store_problem *why);
-
 #endif

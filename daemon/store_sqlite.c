@@ -101,7 +101,7 @@ sql_failed(struct store *s, const char *what)
 	if (page != 0)
 		sqlite_fail(s, -EBADMSG,
 			    "%s/" STORE_FILE " is damaged: page %u, at byte %llu, is not as it "
-			    "was written; see: pyprepctl store check",
+			    "was written: put a copy back, or move the file away",
 			    s->state_dir, page, (unsigned long long)(page - 1) * PAGE_BYTES);
 	sqlite_fail(s, sql_errno(s->db, number), "%s/" STORE_FILE ": cannot %s: %s%s%s",
 		    s->state_dir, what, sqlite.errmsg(s->db), number != 0 ? ": " : "",

@@ -192,9 +192,9 @@ files_finish_new(struct store *s)
 
 /* ---- opening ---- */
 
-#define WHAT_NEXT                                                                             \
-	"; nothing was changed.  See: pyprepctl store check; what can be saved is saved by: " \
-	"pyprepctl store repair"
+#define WHAT_NEXT                                                                           \
+	"; nothing was changed.  Put back a copy of the state directory, or move store.db and " \
+	"store.db-wal away: the daemon then begins a new store"
 
 static void
 check_log(struct store *s, struct wal *log)

@@ -209,7 +209,11 @@ broker_died(struct supervisor *s, int status)
 		  ABOUT(.signal = signalled ? how : 0, .status = signalled ? 0 : how),
 		  "the broker died (%s %d); workers run on, a new one takes over",
 		  signalled ? "signal" : "status", how);
-	if (s->phase != RUN) {
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EX_DATAERR) {
+		log_error("the store is damaged, and the broker said where; giving up");
+		s->exit_status = EX_DATAERR;
+		begin_stop(s);
+	} else if (s->phase != RUN) {
 		begin_stop(s); /* its jobs went with it: nothing is left to drain */
 	} else if (broker_dies_too_often(s)) {
 		log_error("the broker died %u times in %llu s; giving up", BROKER_DEATHS_MOST + 1,

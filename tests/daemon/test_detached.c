@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "tests/daemon/detached.h"
 #include "tests/daemon/jobs.h"
@@ -212,6 +213,32 @@ Test(detached, are_not_blamed_for_another_jobs_deeds)
 	}
 	cr_assert(wait_until(20000, job_is(p, killer, "dead")));
 	pyprep_close(p);
+}
+
+/* A damaged store is not gone over: the daemon says where, and ends with a status of its own. */
+Test(detached, are_not_begun_from_a_damaged_store)
+{
+	struct pyprep *p = daemon_connect(&d);
+	char path[200];
+
+	for (int i = 0; i < 20; i++)
+		submit(p, "noop", "cpu", NULL, NULL, NULL);
+	pyprep_close(p);
+	cr_assert_eq(daemon_stop(&d, 20000), 0);
+	snprintf(path, sizeof(path), "%s/state/store.db", d.root);
+	FILE *f = fopen(path, "r+e");
+	cr_assert_not_null(f);
+	for (long at = 100; at < 8000; at += 500) {
+		cr_assert_eq(fseek(f, at, SEEK_SET), 0);
+		cr_assert_eq(fputc(0x5a, f), 0x5a);
+	}
+	cr_assert_eq(fclose(f), 0);
+	daemon_launch(&d);
+	int status = wait_exit(d.pid, 60000);
+	cr_assert(status >= 0, "the daemon runs on a damaged store");
+	d.pid = 0;
+	cr_expect_eq(WEXITSTATUS(status), 65);
+	cr_expect(daemon_logged(&d, "is damaged"));
 }
 
 static void

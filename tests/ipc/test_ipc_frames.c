@@ -109,13 +109,14 @@ Test(ipc_frames, carry_records_of_all_lengths_in_order_over_many_wraps)
 
 Test(ipc_frames, put_as_many_records_as_fit_into_one_frame)
 {
-	for (uint32_t i = 0; i < 300; i++)
+	const uint32_t fit = FRAME_RECORDS_MAX / (uint32_t)ring_record_size(sizeof(struct receipt));
+
+	for (uint32_t i = 0; i < fit; i++)
 		cr_assert(put(&broker.lane.out, MSG_RECEIPT, i, sizeof(struct receipt)));
-	/* 208 bytes each: 314 would fit. */
 	cr_expect_eq(carry(&broker, &client, true), 1);
-	for (uint32_t i = 0; i < 300; i++)
+	for (uint32_t i = 0; i < fit; i++)
 		expect_next(&client.lane.in, MSG_RECEIPT, i, sizeof(struct receipt));
-	for (uint32_t i = 0; i < 400; i++)
+	for (uint32_t i = 0; i < fit + 100; i++)
 		cr_assert(put(&broker.lane.out, MSG_RECEIPT, i, sizeof(struct receipt)));
 	cr_expect_eq(carry(&broker, &client, true), 2);
 }
