@@ -59,6 +59,7 @@ turn_to(struct broker *b, uint32_t day)
 	for (; at > 0; at--)
 		t->days[at] = t->days[at - 1];
 	t->days[0] = d;
+	t->last = NULL;
 	t->today_ns = (uint64_t)day * DAY_NS;
 	return d;
 }
@@ -73,19 +74,36 @@ tally_cell_of(struct tally_day *d, unsigned pool, unsigned kind)
 	return *c;
 }
 
-/* Where a job that ended now is counted; NULL: no memory. */
+/* The cell of another kind, pool or day than the last one. */
 static struct tally_cell *
-cell_for(struct broker *b, const struct receipt *r)
+find_cell(struct broker *b, const struct receipt *r)
 {
 	struct tallies *t = b->tallies;
 
 	/* A refused submit may name what is not there. */
-	if (t == NULL || r->pool >= b->pool_count || r->kind >= kind_count)
+	if (r->pool >= b->pool_count || r->kind >= kind_count)
 		return NULL;
 	struct tally_day *d = t->days[0];
 	if (d == NULL || r->ended_wall_ns - t->today_ns >= DAY_NS)
 		d = turn_to(b, (uint32_t)(r->ended_wall_ns / DAY_NS));
-	struct tally_cell *c = d != NULL ? tally_cell_of(d, r->pool, r->kind) : NULL;
+	t->last = d != NULL ? tally_cell_of(d, r->pool, r->kind) : NULL;
+	t->last_pool = r->pool;
+	t->last_kind = r->kind;
+	return t->last;
+}
+
+/* Where a job that ended now is counted; NULL: no memory. */
+static inline struct tally_cell *
+cell_for(struct broker *b, const struct receipt *r)
+{
+	struct tallies *t = b->tallies;
+
+	if (t == NULL)
+		return NULL;
+	struct tally_cell *c = t->last;
+	if (c == NULL || r->kind != t->last_kind || r->pool != t->last_pool ||
+	    r->ended_wall_ns - t->today_ns >= DAY_NS)
+		c = find_cell(b, r);
 	if (c != NULL && !c->dirty) {
 		c->dirty = true;
 		tallies_write_soon(b);
@@ -109,9 +127,8 @@ chance(struct tallies *t)
 static uint64_t
 weight_of(struct tallies *t, struct tally_cell *c, uint64_t now_ns)
 {
-	uint64_t rest_ms = (now_ns - c->since_ns) / NS_PER_MS;
-
-	if (rest_ms > 0) {
+	if (now_ns - c->since_ns >= NS_PER_MS) {
+		uint64_t rest_ms = (now_ns - c->since_ns) / NS_PER_MS;
 		uint64_t allowed = c->allowed + rest_ms * TALLY_FULL;
 		c->allowed = allowed < TALLY_BURST ? (uint32_t)allowed : TALLY_BURST;
 		c->since_ns = now_ns;

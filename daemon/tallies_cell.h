@@ -29,9 +29,11 @@ struct tallies {
 	struct tally_day *days[TALLY_DAYS]; /* the one that was counted last first */
 	uint64_t today_ns;                  /* when days[0] began, CLOCK_REALTIME */
 	uint32_t random;
-	uint64_t under_way;  /* orders put and not answered */
-	struct event *write; /* when what is dirty is written */
-	bool write_due;      /* it is armed */
+	struct tally_cell *last;       /* of days[0]: where the last job was counted ... */
+	uint16_t last_pool, last_kind; /* ... and the next one likely is */
+	uint64_t under_way;            /* orders put and not answered */
+	struct event *write;           /* when what is dirty is written */
+	bool write_due;                /* it is armed */
 };
 
 struct tally_day *tally_day_of(struct tallies *t, uint32_t day); /* NULL: not in memory */

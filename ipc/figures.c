@@ -13,34 +13,6 @@ const char *const figure_units[FIGURE_COUNT] = { FIGURES(X) };
 
 /* ---- one job ---- */
 
-void
-figures_attempt(struct figures *f, const struct receipt *r)
-{
-	const struct outcome *o = &r->outcome;
-	uint64_t both = o->usage.user_ns + o->usage.system_ns;
-
-	if (o->started_ns == 0)
-		return;
-	f->attempts++;
-	f->run_ns += o->ended_ns > o->started_ns ? o->ended_ns - o->started_ns : 0;
-	f->cpu_ns += both > o->usage.oncpu_ns ? both : o->usage.oncpu_ns;
-	f->user_ns += o->usage.user_ns;
-	f->system_ns += o->usage.system_ns;
-}
-
-void
-figures_count(struct figures *f, const struct receipt *r)
-{
-	const struct outcome *o = &r->outcome;
-
-	f->jobs++;
-	f->started += o->started_ns != 0;
-	f->items += r->items;
-	if (o->state < JOB_STATE_COUNT && o->cause < JOB_CAUSE_COUNT)
-		f->outcomes[o->state][o->cause]++;
-	figures_attempt(f, r);
-}
-
 /* What the run used, where it was measured: pyprep-timings(7) has what each method tells. */
 static void
 measure_usage(struct figures *f, const struct outcome *o, uint64_t weight)

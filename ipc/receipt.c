@@ -85,8 +85,10 @@ receipt_stages(const struct receipt *r, uint64_t returned_ns, struct stages *ret
 	/* Most jobs are not stored at all: that takes no time, whatever comes next. */
 	if (t[STORED] == 0)
 		t[STORED] = r->received_ns;
-
-	fill_gaps(t);
+	/* Nearly all jobs have been everywhere. */
+	if (t[SUBMITTED] == 0 || t[RECEIVED] == 0 || t[HANDED] == 0 || t[STARTED] == 0 ||
+	    t[ENDED] == 0 || t[RETURNED] == 0)
+		fill_gaps(t);
 	*ret = (struct stages){
 		.submitted_ns = t[SUBMITTED],
 		.ended_ns = t[ENDED],
