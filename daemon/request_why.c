@@ -350,8 +350,8 @@ reply_why(struct why *w, const struct request *r)
 	struct reply a;
 
 	if (job->state == JOB_QUEUED) {
+		pool_reasons(w); /* first: what comes into a pool that has failed, fails */
 		gate_reasons_of(w);
-		pool_reasons(w);
 		if (only_by_order(w) && pool_starts(w->pool))
 			queue_reasons(w);
 	}
