@@ -250,11 +250,19 @@ tallies_close(struct broker *b)
 {
 	struct tallies *t = b->tallies;
 
-	if (t == NULL)
-		return;
-	for (unsigned i = 0; i < TALLY_DAYS; i++)
+	for (unsigned i = 0; t != NULL && i < TALLY_DAYS; i++)
 		if (t->days[i] != NULL)
 			tallies_put_day(b, t->days[i]);
+	tallies_free(b);
+}
+
+void
+tallies_free(struct broker *b)
+{
+	struct tallies *t = b->tallies;
+
+	if (t == NULL)
+		return;
 	tallies_close_store(b);
 	for (unsigned i = 0; i < TALLY_DAYS; i++)
 		if (t->days[i] != NULL)

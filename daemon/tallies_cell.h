@@ -36,6 +36,7 @@ struct tallies {
 	bool write_due;                /* it is armed */
 };
 
+void tallies_free(struct broker *b); /* as tallies_close(), with nothing put */
 struct tally_day *tally_day_of(struct tallies *t, uint32_t day); /* NULL: not in memory */
 struct tally_cell *tally_cell_of(struct tally_day *d, unsigned pool, unsigned kind);
 bool tallies_names(const struct broker *b, const char *pool, const char *kind, unsigned *ret_pool,

@@ -53,6 +53,7 @@ open_broker(void)
 static void
 kill_broker(void)
 {
+	tallies_free(b);
 	writer_close(durable.writer);
 	event_base_free(b->base);
 }
