@@ -16,6 +16,9 @@
 #include "tests/process.h"
 
 TestSuite(ipc_link_kills, .init = fixture_begin, .fini = fixture_end, .timeout = 1200);
+/* Both sides are children, and nobody serves here: ZeroMQ's thread might still accept what is meant
+ * for a child, and the next child would hold that connection open. */
+TestSuite(ipc_link_brokers, .init = fixture_begin_apart, .fini = fixture_end, .timeout = 1200);
 
 /* The ring's tests are the long ones. */
 static unsigned
@@ -420,7 +423,7 @@ static void __attribute__((noreturn)) be_broker(void)
 	}
 }
 
-Test(ipc_link_kills, brokers_die_one_after_the_other_and_each_gets_its_own_results)
+Test(ipc_link_brokers, die_one_after_the_other_and_each_gets_its_own_results)
 {
 	const unsigned rounds = test_link_is("ring") ? 300 : test_link_is("queue") ? 200 : 100;
 
@@ -428,7 +431,6 @@ Test(ipc_link_kills, brokers_die_one_after_the_other_and_each_gets_its_own_resul
 			-1, 0);
 	progress->next = 1;
 	srand48(7);
-	link_broker_detach(&broker);
 	pid_t child = test_fork();
 	if (child == 0)
 		work_for_brokers();
