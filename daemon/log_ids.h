@@ -25,6 +25,7 @@
 	X(LOG_WORKER_KILLED,   "worker_killed",   "8702ccb78b384909baadfc2eb45fbac2")         \
 	X(LOG_POOL_FAILED,     "pool_failed",     "c4c6fc1ec8f2422db18c7b4be69da017")         \
 	X(LOG_POOL_RECOVERED,  "pool_recovered",  "168c12d1b3ce4b0782c754731d10c6af")         \
+	X(LOG_POOL_STATE,      "pool_state",      "5d4cf80ec06c44c4901d2ed0837b757b")         \
 	X(LOG_POOL_RESIZED,    "pool_resized",    "b6cd401f1f0c412d82d93c2ee5c2cbb6")         \
 	X(LOG_BROKER_DIED,     "broker_died",     "bd33a1476e604fdd8dd06447284d0f79")         \
 	X(LOG_MANAGER_DIED,    "manager_died",    "8e670ec5ccb24a4fbe44f91eaef0480c")         \

@@ -275,6 +275,10 @@ pool_set_state(struct broker *b, struct pool *p, enum pool_state state)
 
 	/* The supervisor tries the workers of a failed pool again. */
 	tell_pool(b, p, state);
+	if (p->state != state)
+		log_event(LOG_LEVEL_INFO, LOG_POOL_STATE, ABOUT(.pool = p->config->name),
+			  "pool %s is %s, was %s", p->config->name, pool_state_text(state),
+			  pool_state_text(p->state));
 	p->state = state;
 	gate_pools_changed(b);
 	if (drained)

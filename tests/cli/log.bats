@@ -93,6 +93,20 @@ fails() {
 	[[ $log == *'PYPREP_LOG_FORMAT is \"xml\"; expected'* ]]
 }
 
+@test "log: what an operator does to a pool is told" {
+	daemon_start --log-format logfmt
+	pyprepctl pool pause cpu >/dev/null
+	pyprepctl pool pause cpu >/dev/null # it is already
+	pyprepctl pool resume cpu >/dev/null
+	pyprepctl pool resize cpu 3 >/dev/null
+	until_status '.pools[] | select(.name == "cpu") | .size == 3'
+	stopped
+	echo "$log"
+	[ "$(grep -c 'msg="pool cpu is paused, was running" event=pool_state pool=cpu$' <<<"$log")" = 1 ]
+	[ "$(grep -c 'msg="pool cpu is running, was paused" event=pool_state pool=cpu$' <<<"$log")" = 1 ]
+	grep -q ' event=pool_resized pool=cpu$' <<<"$log"
+}
+
 @test "log: ten thousand failed jobs are counted, not written" {
 	daemon_start --log-format logfmt
 	pyprepctl submit -q fail --count 10000 >/dev/null || [ $? = 1 ]
