@@ -57,6 +57,14 @@ durable_open(struct broker *b, struct store_problem *why)
 			  "the store's last %llu bytes were not whole and have been cut: what was "
 			  "being written when the machine stopped had not been acknowledged",
 			  (unsigned long long)stats.store.repaired_bytes);
+	if (stats.store.lost_frames > 0)
+		log_event(LOG_LEVEL_ERROR, LOG_STORE_LOST, NULL,
+			  "%llu pages that the store had acknowledged are not there: the disk lost "
+			  "what "
+			  "it said was durable, or somebody cut store.db-wal; jobs submitted last "
+			  "may be "
+			  "missing",
+			  (unsigned long long)stats.store.lost_frames);
 	if (atomic_load(&b->board->next_id) <= stats.store.max_id)
 		atomic_store(&b->board->next_id, stats.store.max_id + 1);
 	return durable_load_begin(b);

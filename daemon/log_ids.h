@@ -34,6 +34,7 @@
 	X(LOG_STORE_FAILED,    "store_failed",    "354617d2446743b490d7985ffcf0bac0")         \
 	X(LOG_STORE_RECOVERED, "store_recovered", "46aaaec7cdc943ad94619fecd83c04d7")         \
 	X(LOG_STORE_REPAIRED,  "store_repaired",  "a69eebe3db304ac2a20994dabd874309")         \
+	X(LOG_STORE_LOST,      "store_lost",      "0097d6dc22664b52b5e89777ff0e3898")         \
 	X(LOG_SUPPRESSED,      "suppressed",      "03f046ddfd084674a43dff4e4f1eb044")
 /* clang-format on */
 

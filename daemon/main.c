@@ -13,10 +13,12 @@
 #include "daemon/kind.h"
 #include "daemon/log.h"
 #include "daemon/roles.h"
+#include "daemon/store_check.h"
 #include "daemon/title.h"
 
 static const char usage[] =
 	"usage: pyprepd [--config FILE] [--runtime-dir DIR] [--log-format FORM] [--check-config]\n"
+	"       pyprepd --check-store | --repair-store [--json]\n"
 	"       pyprepd --version | --help\n"
 	"\n"
 	"Run jobs on pools of worker processes; stays in the foreground.\n"
@@ -28,6 +30,12 @@ static const char usage[] =
 	"  --log-format FORM  of its lines: auto, text, logfmt, json or journal; default\n"
 	"                     $PYPREP_LOG_FORMAT, else log_format of the configuration\n"
 	"  --check-config     read the configuration, print it in full, and exit\n"
+	"  --check-store      look at the whole store in $PYPREP_STATE_DIR (else\n"
+	"                     /var/lib/pyprep for root, $XDG_STATE_HOME/pyprep for a user), and "
+	"exit:\n"
+	"                     0 it is whole, 65 it is damaged, 75 a daemon uses it\n"
+	"  --repair-store     put what can be read of it into a new one; the old one is kept\n"
+	"  --json             of these two: one JSON object\n"
 	"  --version, --help\n"
 	"\n"
 	"SIGTERM: running jobs finish, then it ends; a second one ends at once.  SIGHUP: read\n"
@@ -37,19 +45,32 @@ static const char usage[] =
 
 struct options {
 	const char *config, *runtime_dir, *log_format;
-	bool check;
+	bool check, check_store, repair_store, json;
 };
 
 /* Returns -1 to go on, else the exit status. */
 static int
 parse_options(int argc, char **argv, struct options *o)
 {
-	enum { CONFIG = 256, RUNTIME_DIR, LOG_FORMAT, CHECK, VERSION, HELP };
+	enum {
+		CONFIG = 256,
+		RUNTIME_DIR,
+		LOG_FORMAT,
+		CHECK,
+		CHECK_STORE,
+		REPAIR_STORE,
+		JSON,
+		VERSION,
+		HELP
+	};
 	static const struct option table[] = {
 		{ "config", required_argument, NULL, CONFIG },
 		{ "runtime-dir", required_argument, NULL, RUNTIME_DIR },
 		{ "log-format", required_argument, NULL, LOG_FORMAT },
 		{ "check-config", no_argument, NULL, CHECK },
+		{ "check-store", no_argument, NULL, CHECK_STORE },
+		{ "repair-store", no_argument, NULL, REPAIR_STORE },
+		{ "json", no_argument, NULL, JSON },
 		{ "version", no_argument, NULL, VERSION },
 		{ "help", no_argument, NULL, HELP },
 		{ 0 },
@@ -69,6 +90,15 @@ parse_options(int argc, char **argv, struct options *o)
 			break;
 		case CHECK:
 			o->check = true;
+			break;
+		case CHECK_STORE:
+			o->check_store = true;
+			break;
+		case REPAIR_STORE:
+			o->repair_store = true;
+			break;
+		case JSON:
+			o->json = true;
 			break;
 		case VERSION:
 			printf("pyprepd %s\n", PYPREP_VERSION);
@@ -129,6 +159,24 @@ choose_log_format(const struct options *o)
 	return true;
 }
 
+/* `--check-store`, `--repair-store`: no daemon is begun. */
+static int
+look_at_store(const struct options *o)
+{
+	char state_dir[512], why[512];
+
+	if (o->check_store && o->repair_store) {
+		fputs("pyprepd: --check-store and --repair-store: expected one of them\n", stderr);
+		return 2;
+	}
+	if (path_state_dir(state_dir, sizeof(state_dir), why, sizeof(why)) < 0) {
+		log_error("%s", why);
+		return EX_CONFIG;
+	}
+	return o->check_store ? store_check_main(state_dir, o->json)
+			      : store_repair_main(state_dir, o->json);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -145,6 +193,12 @@ main(int argc, char **argv)
 	int chosen = choose_log_format(&o);
 	if (chosen < 0)
 		return 2;
+	if (o.check_store || o.repair_store)
+		return look_at_store(&o);
+	if (o.json) {
+		fputs("pyprepd: --json goes with --check-store or --repair-store\n", stderr);
+		return 2;
+	}
 	if (kinds_check(why, sizeof(why)) < 0) {
 		log_error("%s", why);
 		return EX_SOFTWARE;

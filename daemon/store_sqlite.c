@@ -101,7 +101,7 @@ sql_failed(struct store *s, const char *what)
 	if (page != 0)
 		sqlite_fail(s, -EBADMSG,
 			    "%s/" STORE_FILE " is damaged: page %u, at byte %llu, is not as it "
-			    "was written: put a copy back, or move the file away",
+			    "was written; see: pyprepctl store check",
 			    s->state_dir, page, (unsigned long long)(page - 1) * PAGE_BYTES);
 	sqlite_fail(s, sql_errno(s->db, number), "%s/" STORE_FILE ": cannot %s: %s%s%s",
 		    s->state_dir, what, sqlite.errmsg(s->db), number != 0 ? ": " : "",
@@ -273,8 +273,8 @@ get_number(struct store *s, const char *pragma)
 	return value;
 }
 
-static bool
-exec(struct store *s, const char *sql)
+bool
+sql_exec(struct store *s, const char *sql)
 {
 	if (sqlite.exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
 		sql_failed(s, "set it up");
@@ -298,8 +298,9 @@ add_words(struct store *s)
 static void
 set_up(struct store *s)
 {
-	if (!exec(s, s->options.read_only ? reading_pragmas : pragmas) ||
-	    !exec(s, s->options.no_sync ? "PRAGMA synchronous = OFF" : "PRAGMA synchronous = FULL"))
+	if (!sql_exec(s, s->options.read_only ? reading_pragmas : pragmas) ||
+	    !sql_exec(s, s->options.no_sync ? "PRAGMA synchronous = OFF"
+					    : "PRAGMA synchronous = FULL"))
 		return;
 	long version = get_number(s, "PRAGMA user_version");
 	if (s->error == 0 && version > SCHEMA_VERSION) {
@@ -339,22 +340,24 @@ connect_to(struct store *s, const char *name, int flags)
 }
 
 /* A new database is made under another name: it appears whole or not at all. */
-static void
-make_database(struct store *s)
+bool
+sqlite_make(struct store *s, sqlite_fill_fn fill, void *context)
 {
 	if (!files_begin_new(s) || !connect_to(s, NEW_FILE, SQLITE_OPEN_READWRITE))
-		return;
-	if (exec(s, new_pragmas) && exec(s, pragmas) && exec(s, "PRAGMA synchronous = FULL") &&
-	    exec(s, "BEGIN") && schema_create(s->db) != SQLITE_OK)
+		return false;
+	if (sql_exec(s, new_pragmas) && sql_exec(s, pragmas) &&
+	    sql_exec(s, "PRAGMA synchronous = FULL") && sql_exec(s, "BEGIN") &&
+	    schema_create(s->db) != SQLITE_OK)
 		sql_failed(s, "make its tables");
-	if (s->error == 0 && exec(s, "COMMIT") &&
+	if (s->error == 0 && fill != NULL)
+		fill(s, context);
+	if (s->error == 0 && sql_exec(s, "COMMIT") &&
 	    sqlite.wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) !=
 		    SQLITE_OK)
 		sql_failed(s, "write to it");
 	(void)sqlite.close(s->db);
 	s->db = NULL;
-	if (s->error == 0)
-		files_finish_new(s);
+	return s->error == 0;
 }
 
 static void
@@ -362,8 +365,11 @@ open_database(struct store *s)
 {
 	bool writes = !s->options.read_only;
 
-	if (writes && !files_exist(s))
-		make_database(s);
+	if (writes && files_finish_repair(s) && !files_exist(s)) {
+		files_drop_log(s);
+		if (sqlite_make(s, NULL, NULL))
+			files_finish_new(s);
+	}
 	if (s->error != 0 ||
 	    !connect_to(s, STORE_FILE, writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY))
 		return;
@@ -416,8 +422,22 @@ sqlite_close(struct store *s)
 	free(s);
 }
 
+/* A handle that has failed is not handed out. */
 static int
-sqlite_open(struct store **ret, const struct store_options *options, struct store_problem *why)
+keep_or_close(struct store **s, struct store_problem *why)
+{
+	int r = (*s)->error;
+
+	if (r == 0)
+		return 0;
+	*why = (*s)->why;
+	sqlite_close(*s);
+	*s = NULL;
+	return r;
+}
+
+int
+sqlite_handle(struct store **ret, const struct store_options *options, struct store_problem *why)
 {
 	int r = sqlite_load(why->message, sizeof(why->message));
 
@@ -441,18 +461,21 @@ sqlite_open(struct store **ret, const struct store_options *options, struct stor
 	}
 	if (s->error == 0)
 		open_claims(s);
-	if (s->error == 0)
-		open_database(s);
-	if (s->error == 0 && !options->read_only)
-		(void)sqlite_count_claims(s);
-	r = s->error;
-	if (r == 0) {
-		*ret = s;
-		return 0;
-	}
-	*why = s->why;
-	sqlite_close(s);
-	return r;
+	*ret = s;
+	return keep_or_close(ret, why);
+}
+
+static int
+sqlite_open(struct store **ret, const struct store_options *options, struct store_problem *why)
+{
+	int r = sqlite_handle(ret, options, why);
+
+	if (r < 0)
+		return r;
+	open_database(*ret);
+	if ((*ret)->error == 0 && !options->read_only)
+		(void)sqlite_count_claims(*ret);
+	return keep_or_close(ret, why);
 }
 
 /* ---- claims: of the thread that runs jobs; nothing else of the handle is touched ---- */

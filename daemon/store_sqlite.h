@@ -22,6 +22,11 @@
 #define STORE_FILE "store.db"
 #define NEW_FILE   STORE_FILE ".making" /* until it is whole */
 
+/* Of a repair (store_check.h): the new one, whole, that is to take the place of the old one, which
+ * is kept under the other name. */
+#define REPAIRED_FILE STORE_FILE ".repaired"
+#define DAMAGED_FILE  STORE_FILE ".damaged"
+
 struct claims;
 
 /* The statements that are kept: prepared when they are first used, bound by number. */
@@ -31,7 +36,8 @@ struct claims;
 	"j.item_high, j.submitted, j.context, j.policy, j.params"
 #define ATTEMPT_COLUMNS                                                                          \
 	"a.n, a.state, a.cause, a.cause_value, a.error, a.ended, a.executor, a.worker_pid, "     \
-	"a.slot, a.flags, a.clock, a.received, a.stored, a.handed, a.started, a.finished, a.returned, "    \
+	"a.slot, a.flags, a.clock, a.received, a.stored, a.handed, a.started, a.finished, "      \
+	"a.returned, "                                                                           \
 	"a.method, a.oncpu, a.runqueue, a.blocked, a.user, a.system, a.memory, a.faults_minor, " \
 	"a.faults_major, a.switches_voluntary, a.switches_involuntary, a.items, "                \
 	"a.items_failed, a.autopsy, a.message, a.result"
@@ -54,7 +60,7 @@ struct claims;
 		    "sum, token IS NULL, key FROM job WHERE id = ?1")                              \
 	X(SQL_ATTEMPT, "INSERT INTO attempt VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, " \
 		       "?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, "    \
-		       "?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)")                                  \
+		       "?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)")                             \
 	X(SQL_CHANGE, "UPDATE job SET state = ?2, ended = ?3, attempt = ?4, crashes = ?5, flags "  \
 		      "= ?6, priority = ?7, not_before = ?8, last = ?9, sum = ?10 WHERE id = ?1")  \
 	X(SQL_LAST_ATTEMPT, "SELECT n & 65535 FROM attempt WHERE n > ?1 << 16 "                    \
@@ -148,6 +154,19 @@ void sql_failed(struct store *s, const char *what);
 /* SQLite's word for what went wrong, as -errno; `number`: the system's. */
 int sql_errno(sqlite3 *db, int number);
 
+/* ---- opening ---- */
+
+/* A handle of the writer's or a reader's with the claims open, and no database yet.  0, or -errno
+ * with `why`. */
+int sqlite_handle(struct store **ret, const struct store_options *options,
+		  struct store_problem *why);
+/* Make a new database as NEW_FILE; `fill` puts rows into it, within a transaction, when it is not
+ * NULL.  false: s->error. */
+typedef void (*sqlite_fill_fn)(struct store *s, void *context);
+bool sqlite_make(struct store *s, sqlite_fill_fn fill, void *context);
+/* Statements of one SQL text.  false: s->error. */
+bool sql_exec(struct store *s, const char *sql);
+
 /* ---- commits ---- */
 
 bool sqlite_begin(struct store *s);
@@ -162,6 +181,12 @@ bool files_exist(const struct store *s); /* is there a database? */
 bool files_begin_new(struct store *s);
 /* It is whole, and closed: now it is the database. */
 void files_finish_new(struct store *s);
+void files_drop_log(struct store *s); /* there is no database, so its log is nobody's */
+/* It is whole, and closed: it takes the place of the damaged one, which is kept.  false: s->error.
+ */
+bool files_put_repaired(struct store *s);
+/* A repair that died on its last steps makes them.  false: s->error. */
+bool files_finish_repair(struct store *s);
 /* The database has been opened, and nothing read of it: look at the log and the pages. */
 void files_check(struct store *s);
 /* It works: pages without a checksum get theirs, if they are whole. */

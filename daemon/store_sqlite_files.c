@@ -149,10 +149,19 @@ files_exist(const struct store *s)
 	return access(path_of(s, STORE_FILE, path, sizeof(path)), F_OK) == 0;
 }
 
-/* What lies about of one that was not finished, or was removed, must not be taken for its log. */
-static const char *const leftovers[] = { NEW_FILE,          NEW_FILE "-wal",
-					 NEW_FILE "-shm",   NEW_FILE "-journal",
-					 STORE_FILE "-wal", STORE_FILE "-shm" };
+/* What lies about of one that was removed must not be taken for its log. */
+void
+files_drop_log(struct store *s)
+{
+	char path[PATH_MAX + 32];
+
+	(void)unlink(path_of(s, STORE_FILE "-wal", path, sizeof(path)));
+	(void)unlink(path_of(s, STORE_FILE "-shm", path, sizeof(path)));
+}
+
+/* Of one that was not finished. */
+static const char *const leftovers[] = { NEW_FILE, NEW_FILE "-wal", NEW_FILE "-shm",
+					 NEW_FILE "-journal" };
 
 bool
 files_begin_new(struct store *s)
@@ -160,8 +169,7 @@ files_begin_new(struct store *s)
 	char path[PATH_MAX + 32];
 
 	for (size_t i = 0; i < sizeof(leftovers) / sizeof(*leftovers); i++)
-		if (unlink(path_of(s, leftovers[i], path, sizeof(path))) < 0 && errno != ENOENT)
-			break;
+		(void)unlink(path_of(s, leftovers[i], path, sizeof(path)));
 	/* Nobody else's to read: SQLite would make it 0644.  Its other files take after it. */
 	int fd = open(path_of(s, NEW_FILE, path, sizeof(path)),
 		      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -174,27 +182,78 @@ files_begin_new(struct store *s)
 	return true;
 }
 
-void
-files_finish_new(struct store *s)
+/* Rename it, durably; `missing`: it need not be there.  false: s->error. */
+static bool
+move(struct store *s, const char *from, const char *to, bool missing)
 {
-	char from[PATH_MAX + 32], to[PATH_MAX + 32];
+	char old[PATH_MAX + 32], new[PATH_MAX + 32];
 	scoped_fd dir = open(s->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool done =
+		rename(path_of(s, from, old, sizeof(old)), path_of(s, to, new, sizeof(new))) == 0 ||
+		(missing && errno == ENOENT);
 
-	if (dir < 0 ||
-	    rename(path_of(s, NEW_FILE, from, sizeof(from)),
-		   path_of(s, STORE_FILE, to, sizeof(to))) < 0 ||
-	    fsync(dir) < 0)
-		sqlite_fail(s, errno == EDQUOT ? -ENOSPC : -errno, "%s: cannot make it: %s", to,
+	if (!done || dir < 0 || fsync(dir) < 0)
+		sqlite_fail(s, errno == EDQUOT ? -ENOSPC : -errno, "%s: cannot make it: %s", new,
 			    strerror(errno));
+	return s->error == 0;
+}
+
+static void
+note_new(struct store *s)
+{
 	claims_set_note(s->claims, NOTE_LOG, 0);
 	claims_set_note(s->claims, NOTE_CHANGED, changed(s, NULL));
 }
 
+void
+files_finish_new(struct store *s)
+{
+	if (move(s, NEW_FILE, STORE_FILE, false))
+		note_new(s);
+}
+
+bool
+files_finish_repair(struct store *s)
+{
+	char path[PATH_MAX + 32];
+
+	if (access(path_of(s, REPAIRED_FILE, path, sizeof(path)), F_OK) < 0)
+		return s->error == 0;
+	/* Each step may have been made before; the last one is what says that all are. */
+	if (move(s, STORE_FILE "-wal", DAMAGED_FILE "-wal", true) &&
+	    move(s, STORE_FILE, DAMAGED_FILE, true)) {
+		files_drop_log(s);
+		if (move(s, REPAIRED_FILE, STORE_FILE, false))
+			note_new(s);
+	}
+	return s->error == 0;
+}
+
+bool
+files_put_repaired(struct store *s)
+{
+	char older[sizeof(DAMAGED_FILE) + 32], path[PATH_MAX + 32];
+	unsigned n = 1;
+
+	/* What an earlier repair has kept stays. */
+	if (access(path_of(s, DAMAGED_FILE, path, sizeof(path)), F_OK) == 0) {
+		do
+			snprintf(older, sizeof(older), DAMAGED_FILE ".%u", n++);
+		while (access(path_of(s, older, path, sizeof(path)), F_OK) == 0);
+		if (!move(s, DAMAGED_FILE, older, false))
+			return false;
+		strcat(older, "-wal");
+		if (!move(s, DAMAGED_FILE "-wal", older, true))
+			return false;
+	}
+	return move(s, NEW_FILE, REPAIRED_FILE, false) && files_finish_repair(s);
+}
+
 /* ---- opening ---- */
 
-#define WHAT_NEXT                                                                           \
-	"; nothing was changed.  Put back a copy of the state directory, or move store.db and " \
-	"store.db-wal away: the daemon then begins a new store"
+#define WHAT_NEXT                                                                             \
+	"; nothing was changed.  See: pyprepctl store check; what can be saved is saved by: " \
+	"pyprepctl store repair"
 
 static void
 check_log(struct store *s, struct wal *log)

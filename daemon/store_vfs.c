@@ -79,10 +79,8 @@ page_sum(const unsigned char *page, uint32_t number)
 	return sum != 0 ? sum : 1;
 }
 
-enum page_state { PAGE_GOOD, PAGE_PLAIN, PAGE_DAMAGED };
-
-static enum page_state
-look_at(const unsigned char *page, uint32_t number)
+enum page_state
+store_page_state(const unsigned char *page, uint32_t number)
 {
 	uint64_t sum;
 
@@ -118,7 +116,7 @@ read_page(sqlite3_file *f, unsigned char *page, uint32_t number)
 
 	if (r != SQLITE_OK)
 		return r;
-	if (look_at(page, number) == PAGE_DAMAGED) {
+	if (store_page_state(page, number) == PAGE_DAMAGED) {
 		damaged_page = number;
 		return SQLITE_IOERR_DATA;
 	}
@@ -344,7 +342,7 @@ store_pages_check(sqlite3 *db, bool seal, bool (*skip)(const void *context, uint
 		if (r != SQLITE_OK && !cut)
 			break;
 		r = SQLITE_OK;
-		enum page_state state = cut ? PAGE_DAMAGED : look_at(page, n);
+		enum page_state state = cut ? PAGE_DAMAGED : store_page_state(page, n);
 		ret->count++;
 		ret->damaged += state == PAGE_DAMAGED;
 		ret->plain += state == PAGE_PLAIN;

@@ -33,6 +33,11 @@ int store_vfs_errno(void);
 /* The page that this thread last met with a wrong checksum; 0: none.  Reading clears it. */
 uint32_t store_vfs_damage(void);
 
+/* PLAIN: without a checksum. */
+enum page_state { PAGE_GOOD, PAGE_PLAIN, PAGE_DAMAGED };
+/* A page as it stands in the database; `number` from 1. */
+enum page_state store_page_state(const unsigned char *page, uint32_t number);
+
 /* What store_pages_check() found. */
 struct pages {
 	uint32_t count;

@@ -270,6 +270,61 @@ wal_has_page(const void *wal, uint32_t page)
 	       bsearch(&page, w->pages, w->page_count, sizeof(page), compare) != NULL;
 }
 
+/* ---- every frame ---- */
+
+/* The checksum of the frame before, or of the header. */
+static struct sum
+sum_before(const struct image *f, size_t i)
+{
+	return sum_at(i == 0 ? f->bytes + 24 : frame_at(f, i - 1) + 16);
+}
+
+static size_t
+last_commit(const struct image *f, const unsigned char *salt)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < frame_count(f); i++)
+		if (has_salt(f, i, salt) && is_commit(f, i) && is_whole(f, i, sum_before(f, i)))
+			count = i + 1;
+	return count;
+}
+
+int
+wal_frames(const char *path, struct wal_frame **ret, size_t *ret_count, uint32_t *ret_pages)
+{
+	struct image f;
+	int r = read_file(path, &f);
+
+	*ret = NULL;
+	*ret_count = 0;
+	*ret_pages = 0;
+	if (r < 0 || frame_count(&f) == 0) {
+		free(f.bytes);
+		return r;
+	}
+	/* A header that is damaged is made up for by the first frame, which repeats its salt. */
+	f.big = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
+	const unsigned char *salt = read_header(&f) ? f.bytes + 16 : frame_at(&f, 0) + 8;
+	size_t count = last_commit(&f, salt);
+	struct wal_frame *frames = calloc(count + 1, sizeof(*frames));
+	for (size_t i = 0; i < count && frames != NULL; i++) {
+		frames[i] = (struct wal_frame){
+			.page = number_at(frame_at(&f, i)),
+			.at = HEADER_BYTES + i * (uint64_t)FRAME_BYTES + FRAME_HEAD,
+			.sure = has_salt(&f, i, salt) && is_whole(&f, i, sum_before(&f, i)),
+		};
+		if (frames[i].sure && is_commit(&f, i))
+			*ret_pages = number_at(frame_at(&f, i) + 4);
+	}
+	free(f.bytes);
+	if (frames == NULL)
+		return -ENOMEM;
+	*ret = frames;
+	*ret_count = count;
+	return 0;
+}
+
 /* ---- cutting ---- */
 
 uint32_t

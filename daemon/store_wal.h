@@ -38,6 +38,18 @@ void wal_done(struct wal *w);
 /* Is this page in the log?  `wal`: a struct wal. */
 bool wal_has_page(const void *wal, uint32_t page);
 
+/* A page as it stands in the log. */
+struct wal_frame {
+	uint32_t page;
+	uint64_t at; /* byte of the file where the page begins */
+	bool sure;   /* it is as it was written */
+};
+
+/* The frames up to the last commit, first first: also those behind damage, and damaged ones, which
+ * may be useless or hold good rows.  *ret_pages: how long the database is with them, 0: unknown.
+ * The caller frees *ret.  0 (also when there is no log: no frames), or -errno. */
+int wal_frames(const char *path, struct wal_frame **ret, size_t *ret_count, uint32_t *ret_pages);
+
 /* Cut what lies behind the acknowledged frames: a commit that failed, or was torn, is never seen
  * again.  0 or -errno. */
 int wal_cut(const char *path, const struct wal_mark *mark);

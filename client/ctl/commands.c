@@ -38,6 +38,7 @@
 	X(bench)      \
 	X(compare)    \
 	X(drain)      \
+	X(store)      \
 	X(reload)     \
 	X(stop)       \
 	X(completion) \

@@ -2,6 +2,7 @@
 #include "tests/daemon_unit/store_fixture.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,9 +45,12 @@ store_setup(void)
 		abort();
 }
 
+static void forget(void);
+
 void
 store_teardown(void)
 {
+	forget();
 	store_ops->close(store);
 	store_ops->close(second);
 	test_dir_remove(store_dir);
@@ -148,13 +152,40 @@ write_output(uint64_t id, uint16_t attempt, uint32_t stream, uint64_t offset, co
 
 /* ---- rows ---- */
 
+/* What is kept until the test ends. */
+struct memory {
+	struct memory *next;
+	max_align_t bytes[];
+};
+static struct memory *memories;
+
+static void *
+keep(size_t size)
+{
+	struct memory *m = calloc(1, sizeof(*m) + size);
+
+	if (m == NULL)
+		abort();
+	m->next = memories;
+	memories = m;
+	return m->bytes;
+}
+
+static void
+forget(void)
+{
+	for (struct memory *m = memories, *next; m != NULL; m = next) {
+		next = m->next;
+		free(m);
+	}
+	memories = NULL;
+}
+
 static void
 keep_bytes(struct bytes *b)
 {
-	void *copy = malloc(b->length + 1);
+	void *copy = keep(b->length + 1);
 
-	if (copy == NULL)
-		abort();
 	if (b->length > 0)
 		memcpy(copy, b->at, b->length);
 	b->at = copy;
@@ -163,17 +194,15 @@ keep_bytes(struct bytes *b)
 static void
 keep_text(const char **t)
 {
-	if (*t != NULL && (*t = strdup(*t)) == NULL)
-		abort();
+	if (*t != NULL)
+		*t = strcpy(keep(strlen(*t) + 1), *t);
 }
 
 int
 keep_row(void *list, const struct store_row *row)
 {
-	struct kept **end = list, *k = calloc(1, sizeof(*k));
+	struct kept **end = list, *k = keep(sizeof(*k));
 
-	if (k == NULL)
-		abort();
 	k->row = *row;
 	keep_bytes(&k->row.job.params);
 	keep_bytes(&k->row.job.policy);

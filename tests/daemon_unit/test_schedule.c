@@ -175,7 +175,7 @@ height(const struct job *job)
 	if (p->strategy == &strategy_fifo)
 		return waited_ns;
 	if (p->ageing_ns == 0)
-		return ((__int128)job->priority << 64) + waited_ns;
+		return job->priority * ((__int128)1 << 64) + waited_ns;
 	return (__int128)job->priority * p->ageing_ns + waited_ns;
 }
 

@@ -19,6 +19,7 @@
 #include "ipc/clock.h"
 #include "tests/daemon_unit/store_faults.h"
 #include "tests/daemon_unit/store_fixture.h"
+#include "tests/daemon_unit/store_images.h"
 #include "tests/process.h"
 
 static void
@@ -28,87 +29,14 @@ setup(void)
 	store_setup();
 }
 
-TestSuite(store_damage, .init = setup, .fini = store_teardown, .timeout = 280);
-
-/* ---- files ---- */
-
-struct image {
-	unsigned char *bytes;
-	size_t length;
-	struct timespec changed;
-};
-
-static const char *
-path_of(const char *name)
-{
-	static char path[300];
-	snprintf(path, sizeof(path), "%s/%s", store_dir, name);
-	return path;
-}
-
-static struct image
-read_image(const char *name)
-{
-	struct image f = { 0 };
-	struct stat st;
-	int fd = open(path_of(name), O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return f;
-	if (fstat(fd, &st) < 0 || (f.bytes = malloc((size_t)st.st_size + 1)) == NULL ||
-	    read(fd, f.bytes, (size_t)st.st_size) != st.st_size)
-		abort();
-	f.length = (size_t)st.st_size;
-	f.changed = st.st_mtim;
-	close(fd);
-	return f;
-}
-
-/* As if the disk had done it: the time of the last change stays. */
 static void
-write_image(const char *name, const struct image *f, size_t length)
+teardown(void)
 {
-	int fd = open(path_of(name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	struct timespec times[2] = { f->changed, f->changed };
-
-	if (fd < 0 || write(fd, f->bytes, length) != (ssize_t)length || futimens(fd, times) < 0)
-		abort();
-	close(fd);
+	forget_images();
+	store_teardown();
 }
 
-static void
-flip(const char *name, const struct image *f, size_t at, unsigned char mask)
-{
-	int fd = open(path_of(name), O_WRONLY | O_CLOEXEC);
-	unsigned char byte = f->bytes[at] ^ mask;
-	struct timespec times[2] = { f->changed, f->changed };
-
-	if (fd < 0 || pwrite(fd, &byte, 1, (off_t)at) != 1 || futimens(fd, times) < 0)
-		abort();
-	close(fd);
-}
-
-/* The store as its files were when the writer was killed. */
-static struct image database, wal, claims;
-
-static void
-take_images(void)
-{
-	database = read_image("store.db");
-	wal = read_image("store.db-wal");
-	claims = read_image("claims");
-}
-
-static void
-put_images(void)
-{
-	unlink(path_of("store.db-wal"));
-	unlink(path_of("store.db-shm"));
-	write_image("store.db", &database, database.length);
-	write_image("claims", &claims, claims.length);
-	if (wal.length > 0)
-		write_image("store.db-wal", &wal, wal.length);
-}
+TestSuite(store_damage, .init = setup, .fini = teardown, .timeout = 280);
 
 static size_t
 step(size_t fallback)
@@ -195,33 +123,6 @@ read_all(uint64_t last)
 	return r;
 }
 
-#define JOBS 60u
-
-/* Some of everything: long and short, open and ended. */
-static void
-fill_store(void)
-{
-	static unsigned char large[9000];
-	for (size_t i = 0; i < sizeof(large); i++)
-		large[i] = (unsigned char)(i * 7);
-	for (uint64_t id = 1; id <= JOBS; id++) {
-		struct store_change c = new_job(id);
-		c.job.params = (struct bytes){ large, id % 10 == 0 ? sizeof(large) : 20 * id };
-		c.job.context = (struct bytes){ id % 2 ? "022\0/one\0" : "022\0/two\0", 9 };
-		c.job.key = id == 5 ? "five" : NULL;
-		cr_assert_eq(apply(&c), 0);
-		if (id % 4 == 0)
-			write_output(id, 1, 1, 0, "some output of the job\n");
-		if (id % 3 == 0)
-			run_job(id, 1, JOB_SUCCEEDED);
-	}
-	for (uint32_t day = 1; day < 10; day++) {
-		struct store_change c = { .type = CHANGE_TALLY,
-					  .tally = { day, "fib", "cpu", { large, 500 } } };
-		cr_assert_eq(apply(&c), 0);
-	}
-}
-
 static int
 try_open(struct store_problem *why)
 {
@@ -246,16 +147,16 @@ flip_database(size_t every, bool noticed_change)
 	take_images();
 	cr_assert_eq(wal.length, 0);
 	cr_assert_eq(try_open(&why), 0);
-	cr_assert_eq(read_all(JOBS), 0);
+	cr_assert_eq(read_all(STORE_JOBS), 0);
 	good = strdup(all);
 	store_ops->close(store);
 	store = NULL;
 	take_images();
 	for (size_t at = 0; at < database.length; at += every) {
 		put_images();
-		flip("store.db", &database, at, (unsigned char)(1u << at % 8));
+		flip_byte("store.db", &database, at, (unsigned char)(1u << at % 8));
 		if (noticed_change)
-			cr_assert_eq(utimensat(AT_FDCWD, path_of("store.db"), NULL, 0), 0);
+			cr_assert_eq(utimensat(AT_FDCWD, store_path("store.db"), NULL, 0), 0);
 		int r = try_open(&why);
 		cr_assert(r == 0 || r == -EBADMSG, "byte %zu: %s: %s", at, strerror(-r),
 			  why.message);
@@ -264,7 +165,7 @@ flip_database(size_t every, bool noticed_change)
 			at_open++;
 			continue;
 		}
-		r = read_all(JOBS);
+		r = read_all(STORE_JOBS);
 		cr_assert(r == 0 || r == -EBADMSG, "byte %zu: %s", at, strerror(-r));
 		if (r == 0) {
 			cr_assert_str_eq(all, good, "byte %zu: read, and different", at);
@@ -314,10 +215,11 @@ Test(store_damage, a_lost_or_misplaced_page_is_told)
 			else
 				memset(database.bytes + page * 4096, 0, 4096);
 			put_images();
-			cr_assert_eq(utimensat(AT_FDCWD, path_of("store.db"), NULL, 0), 0);
+			cr_assert_eq(utimensat(AT_FDCWD, store_path("store.db"), NULL, 0), 0);
 			cr_assert_eq(try_open(&why), -EBADMSG, "page %zu", page + 1);
 			free(database.bytes);
 		}
+	database = good;
 }
 
 Test(store_damage, a_database_that_was_cut_is_told)
@@ -332,7 +234,7 @@ Test(store_damage, a_database_that_was_cut_is_told)
 		write_image("store.db", &database, length);
 		int r = try_open(&why);
 		if (r == 0) { /* all that is there is whole; what is not there is told */
-			r = read_all(JOBS);
+			r = read_all(STORE_JOBS);
 			store_ops->close(store);
 			store = NULL;
 		}
@@ -358,7 +260,7 @@ leave_log(void)
 		static unsigned char params[5000];
 		c.job.params = (struct bytes){ params, id % 5 == 0 ? 5000 : 50 };
 		cr_assert_eq(apply(&c), 0);
-		cr_assert_eq(stat(path_of("store.db-wal"), &st), 0);
+		cr_assert_eq(stat(store_path("store.db-wal"), &st), 0);
 		acknowledged[id] = (size_t)st.st_size;
 	}
 	take_images();
@@ -432,13 +334,13 @@ flip_log(size_t every, bool noted, unsigned *ret_silent)
 	for (size_t at = 0; at < wal.length; at += every) {
 		put_images();
 		if (!noted) { /* the note is gone with the power */
-			int fd = open(path_of("claims"), O_RDWR | O_CLOEXEC);
+			int fd = open(store_path("claims"), O_RDWR | O_CLOEXEC);
 			uint64_t nothing[2] = { 0 };
 			cr_assert_eq(pwrite(fd, nothing, sizeof(nothing), 16),
 				     (ssize_t)sizeof(nothing));
 			close(fd);
 		}
-		flip("store.db-wal", &wal, at, (unsigned char)(1u << at % 8));
+		flip_byte("store.db-wal", &wal, at, (unsigned char)(1u << at % 8));
 		int r = try_open(&why);
 		cr_assert(r == 0 || r == -EBADMSG, "byte %zu: %s: %s", at, strerror(-r),
 			  why.message);
@@ -490,7 +392,7 @@ Test(store_damage, a_log_that_is_gone_is_told)
 	struct store_problem why;
 	struct store_stats stats;
 	leave_log();
-	unlink(path_of("store.db-wal"));
+	unlink(store_path("store.db-wal"));
 	cr_assert_eq(try_open(&why), 0);
 	cr_assert_eq(store_ops->stats(store, &stats), 0);
 	cr_assert_gt(stats.lost_frames, 0);
@@ -512,7 +414,7 @@ Test(store_damage, a_torn_claim_is_none)
 	/* The second slot, any byte of its fence, id, attempt and check. */
 	for (size_t at = 4096 + 32; at < 4096 + 32 + 24; at++) {
 		put_images();
-		flip("claims", &claims, at, 0x10);
+		flip_byte("claims", &claims, at, 0x10);
 		cr_assert_eq(try_open(&why), 0, "%s", why.message);
 		struct kept *k = load(0, 10, false);
 		cr_assert_eq(k->row.job.attempt, 1);
@@ -542,7 +444,7 @@ Test(store_damage, a_log_that_another_program_has_copied_is_fine)
 		run_command("sqlite3 '%s/store.db' 'SELECT count(*) FROM job'", store_dir);
 	cr_assert_str_eq(r.output, "25\n", "%s", r.errors);
 	command_free(&r);
-	cr_assert_eq(access(path_of("store.db-wal"), F_OK), -1, "it did copy it");
+	cr_assert_eq(access(store_path("store.db-wal"), F_OK), -1, "it did copy it");
 	cr_assert_eq(try_open(&why), 0, "%s", why.message);
 	cr_assert_eq(count_jobs(), COMMITS);
 	store_ops->close(store);
@@ -550,7 +452,7 @@ Test(store_damage, a_log_that_another_program_has_copied_is_fine)
 	/* From now on all pages are sealed again. */
 	take_images();
 	put_images();
-	flip("store.db", &database, 5 * 4096 + 4000, 1);
-	cr_assert_eq(utimensat(AT_FDCWD, path_of("store.db"), NULL, 0), 0);
+	flip_byte("store.db", &database, 5 * 4096 + 4000, 1);
+	cr_assert_eq(utimensat(AT_FDCWD, store_path("store.db"), NULL, 0), 0);
 	cr_assert_eq(try_open(&why), -EBADMSG);
 }
