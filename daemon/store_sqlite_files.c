@@ -232,7 +232,7 @@ files_finish_repair(struct store *s)
 bool
 files_put_repaired(struct store *s)
 {
-	char older[sizeof(DAMAGED_FILE) + 32], path[PATH_MAX + 32];
+	char older[32], path[PATH_MAX + 32];
 	unsigned n = 1;
 
 	/* What an earlier repair has kept stays. */

@@ -72,6 +72,8 @@ by_ls() {
 }
 
 @test "ls: a link says who has it, what went through it, and how deep it was" {
+	# One worker: what waits too long for one goes to another, and through both their links.
+	pyprepctl pool resize cpu 1 -q
 	pyprepctl submit noop --count 1000 -q >/dev/null
 	run rows 'select(.name | startswith("cpu")) | [.in, .out, .depth, .depth_high]' link
 	[ "$(rows 'select(.name | startswith("cpu")) | .in' link | jq -s add)" -eq 1000 ]
