@@ -122,6 +122,7 @@ receipt_fill(const struct receipt *r, uint64_t returned_ns, bool command,
 				: r->flags & RECEIPT_LIMIT_PROCESS ? "process"
 								   : "none",
 		.bystander = (r->flags & RECEIPT_BYSTANDER) != 0,
+		.ended_wall_ns = r->ended_wall_ns,
 		.items = r->items,
 		.items_failed = r->items_failed,
 		.exit_status = exit_status(o, command),

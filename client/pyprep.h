@@ -186,6 +186,7 @@ struct pyprep_receipt {
 	uint64_t total_ns;
 	int64_t residual_ns;
 	uint64_t submitted_ns, ended_ns; /* the clock's own values, to order receipts by */
+	uint64_t ended_wall_ns; /* CLOCK_REALTIME when it ended, as the daemon read it; 0: not yet */
 
 	/* The run.  oncpu + runqueue + blocked = run */
 	const char *method; /* how it was measured: none light thread loop tree */

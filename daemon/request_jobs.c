@@ -81,7 +81,7 @@ reply_ended(struct reply *a, const struct history_entry *e)
 	reply_text(a, "executor", e->executor);
 	reply_text(a, "user", identity_name(e->receipt.uid));
 	reply_text(a, "args", "");
-	reply_uint(a, "age_ns", clock_wall() - e->receipt.ended_wall_ns);
+	reply_uint(a, "age_ns", clock_now() - e->receipt.returned_ns);
 	reply_flag(a, "detached", (e->receipt.flags & RECEIPT_DETACHED) != 0);
 }
 

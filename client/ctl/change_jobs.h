@@ -9,4 +9,7 @@
  * ("removed").  The exit status: 3 when one is missing, 77 another user's, 1 `busy_why`. */
 int change_jobs(const struct words *words, const char *verb, const char *did, const char *busy_why);
 
+/* The same, for all detached jobs in a state of ls. */
+int change_jobs_in(const char *state, const char *verb, const char *did, const char *busy_why);
+
 #endif

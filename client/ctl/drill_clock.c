@@ -3,6 +3,7 @@
  * their delays.  The daemon sees it through libfaketime (Debian package libfaketime); the machine's
  * clock is not touched.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #include "ipc/clock.h"
 
 #define DELAY_NS (400 * NS_PER_MS)
-#define LATE_NS  (5 * NS_PER_S) /* as a machine with other work may be; an hour is not */
+#define MOVED_NS (60 * NS_PER_S) /* from ours: less is no jump */
+#define LATE_NS  (5 * NS_PER_S)  /* as a machine with other work may be; an hour is not */
 
 static const char *const libraries[] = {
 	"/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
@@ -48,7 +50,18 @@ set_clock(const char *path, const char *offset)
 
 struct delayed {
 	uint64_t ended, early, late;
+	unsigned jumps, seen; /* by its receipts */
 };
+
+/* Is the daemon's clock where it was set? */
+static bool
+is_there(const struct pyprep_receipt *r, const char *offset)
+{
+	int64_t away_ns = (int64_t)(r->ended_wall_ns - clock_wall());
+	int64_t wanted_ns = strtoll(offset, NULL, 10) * (int64_t)NS_PER_S;
+
+	return llabs(away_ns - wanted_ns) < (int64_t)MOVED_NS;
+}
 
 /* A job with a delay across a jump: from its submit to its end, by our own clock. */
 static void
@@ -72,6 +85,7 @@ run_delayed(struct drill *d, const char *path, const char *offset, struct delaye
 		       clock_now() - from_ns < DELAY_NS + LATE_NS);
 		uint64_t took_ns = clock_now() - from_ns;
 		sum->ended += r == 1 && strcmp(event.receipt.state, "succeeded") == 0;
+		sum->seen += r == 1 && is_there(&event.receipt, offset);
 		sum->early += took_ns < DELAY_NS;
 		sum->late += took_ns > DELAY_NS + LATE_NS;
 	}
@@ -85,7 +99,6 @@ drill_clock_jump(struct demo *demo)
 	const char *library = find_library();
 	static struct drill d;
 	struct delayed sum = { 0 };
-	unsigned jumps = 0;
 	char path[300];
 
 	if (library == NULL) {
@@ -103,13 +116,15 @@ drill_clock_jump(struct demo *demo)
 	if (r < 0)
 		return -1;
 	uint64_t end_ns = clock_now() + drill_options.for_ns;
-	for (; clock_now() < end_ns; jumps++)
-		run_delayed(&d, path, offsets[jumps % 6], &sum);
+	for (; clock_now() < end_ns; sum.jumps++)
+		run_delayed(&d, path, offsets[sum.jumps % 6], &sum);
 	set_clock(path, "+0");
-	demo_figure(demo, "jumps", jumps, "", "jumps of an hour or a day");
-	demo_check(demo, sum.early == 0 && sum.late == 0 && sum.ended == jumps,
+	demo_figure(demo, "jumps", sum.jumps, "", "jumps of an hour or a day");
+	demo_check(demo, sum.seen == sum.jumps, "the daemon saw all %u jumps (%u)", sum.jumps,
+		   sum.seen);
+	demo_check(demo, sum.early == 0 && sum.late == 0 && sum.ended == sum.jumps,
 		   "jobs with a delay of 400 ms started neither early nor late (%llu, %llu of %u)",
-		   (unsigned long long)sum.early, (unsigned long long)sum.late, jumps);
+		   (unsigned long long)sum.early, (unsigned long long)sum.late, sum.jumps);
 	r = drill_judge(&d);
 	drill_end(&d);
 	return r;

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/ctl/report.h"
+#include "ipc/clock.h"
 
 #define EXACT_MAX (1ll << 53) /* the greatest integer a double holds exactly */
 
@@ -245,6 +247,19 @@ set_usage(json_t *job, const struct pyprep_receipt *r)
 		      (json_int_t)r->faults_major));
 }
 
+/* RFC 3339, in UTC. */
+static json_t *
+json_of_wall(uint64_t ns)
+{
+	time_t seconds = (time_t)(ns / NS_PER_S);
+	struct tm utc;
+	char text[32];
+
+	gmtime_r(&seconds, &utc);
+	strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+	return json_sprintf("%s.%06uZ", text, (unsigned)(ns % NS_PER_S / NS_PER_US));
+}
+
 json_t *
 json_of_receipt(const struct pyprep_receipt *r, const struct capture *capture)
 {
@@ -269,6 +284,7 @@ json_of_receipt(const struct pyprep_receipt *r, const struct capture *capture)
 	set(job, "bystander", json_boolean(r->bystander));
 	set(job, "worker", json_of_worker(r));
 	set(job, "stages", json_of_stages(r));
+	set(job, "ended_at", r->ended_wall_ns ? json_of_wall(r->ended_wall_ns) : json_null());
 	set(job, "total_ns", json_of_u64(r->total_ns));
 	set(job, "residual_ns", json_of_i64(r->residual_ns));
 	set_usage(job, r);

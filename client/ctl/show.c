@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/ctl/command.h"
 #include "client/ctl/ids.h"
@@ -11,6 +12,7 @@
 #include "client/ctl/print_receipt.h"
 #include "client/ctl/report.h"
 #include "client/ctl/units.h"
+#include "ipc/clock.h"
 
 #define TAIL_LINES 5 /* of a failed command's output */
 #define OUTPUT_MS  10000
@@ -31,6 +33,19 @@ static long long
 number_of(const json_t *object, const char *key)
 {
 	return json_integer_value(json_object_get(object, key));
+}
+
+/* ", 2026-03-01 17:05:09" in the user's time zone; "" for 0. */
+static struct unit_text
+wall_text(uint64_t ns)
+{
+	time_t seconds = (time_t)(ns / NS_PER_S);
+	struct unit_text ret = { "" };
+	struct tm local;
+
+	if (ns != 0 && localtime_r(&seconds, &local) != NULL)
+		strftime(ret.text, sizeof ret.text, ", %Y-%m-%d %H:%M:%S", &local);
+	return ret;
 }
 
 /* What it left behind in its worker, and was put right. */
@@ -171,8 +186,9 @@ got_job(void *context, const msgpack_object *map)
 		receipt_print(stdout, &receipt, job.args);
 		bool open = strcmp(receipt.state, "queued") == 0 ||
 			    strcmp(receipt.state, "running") == 0;
-		printf("  of user %s; %s %s ago\n", job.user ? job.user : "?",
-		       open ? "submitted" : "ended", unit_time_human(job.age_ns).text);
+		printf("  of user %s; %s %s ago%s\n", job.user ? job.user : "?",
+		       open ? "submitted" : "ended", unit_time_human(job.age_ns).text,
+		       wall_text(receipt.ended_wall_ns).text);
 		print_more(job.more);
 		if (showing->left)
 			print_left(showing->left);

@@ -80,6 +80,21 @@ until_status() {
 	return 1
 }
 
+@test "retry --dead: all in quarantine, and no other" {
+	says 0 "queued 0 jobs" retry --dead
+	dead=$(pyprepctl submit -d -q --count 3 --crash-limit 1 fail how=signal)
+	failed=$(pyprepctl submit -d -q fail)
+	run pyprepctl wait -q $dead $failed
+	[ "$(pyprepctl ls --state dead -q | sort -n)" = "$(sort -n <<<"$dead")" ]
+	says 2 "not both" retry --dead "$failed"
+	[ "$(pyprepctl retry --dead --json)" = '{"schema":"pyprep.retry/1","queued":3}' ]
+	run pyprepctl wait -q $dead
+	for id in $dead; do
+		[ "$(pyprepctl show "$id" --json | jq '.attempts | length')" -ge 2 ]
+	done
+	[ "$(pyprepctl show "$failed" --json | jq '.attempts | length')" = 1 ]
+}
+
 @test "rm and retry leave open jobs alone, and say so" {
 	id=$(pyprepctl submit -d -q sleep ms=60000)
 	says 1 "these have not ended; 'pyprepctl cancel ID' ends them: $id" rm "$id"

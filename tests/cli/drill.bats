@@ -15,6 +15,7 @@ held() {
 @test "drill broker-kill" { held broker-kill 3s; }
 @test "drill daemon-kill" { held daemon-kill 2s; }
 @test "drill oom" { held oom 1s; }
+@test "drill clock-jump" { held clock-jump 2s; }
 
 @test "drill disk-full" {
 	[ "$(id -u)" = 0 ] || skip "mounts a small disk: root only"

@@ -25,7 +25,8 @@ RECEIPT='.schema == "pyprep.job/1" and (.id|type == "number")
 	and (.residual_ns | fabs) * 100 <= .total_ns
 	and (.context_switches | has("voluntary") and has("involuntary"))
 	and (.faults | has("minor") and has("major"))
-	and has("peak_memory_bytes") and has("attempt") and has("method")'
+	and has("peak_memory_bytes") and has("attempt") and has("method")
+	and ((.ended_at | sub("\\.[0-9]{6}"; "") | fromdate) - now | fabs) < 60'
 SPLIT='(.run | .oncpu_ns + .runqueue_ns + .blocked_ns) == .stages.run_ns'
 
 @test "submit: one receipt that adds up, printed" {
