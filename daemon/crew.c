@@ -168,6 +168,17 @@ death_text(char *buffer, size_t size, const struct crew *w, int status)
 	return buffer;
 }
 
+/* Its time counts for whoever submitted it, though no result says how long it was. */
+static void
+note_lost_run(struct broker *b, const struct crew *w, uint32_t ticket)
+{
+	struct pool *p = &b->pools[w->pool];
+	uint64_t claimed_ns = atomic_load(&w->link.shared->tickets[ticket].claimed_ns);
+
+	if (p->strategy->ran != NULL && claimed_ns != 0 && claimed_ns < b->now_ns)
+		p->strategy->ran(p, job_at(&b->jobs, w->tickets[ticket]), b->now_ns - claimed_ns);
+}
+
 /* The job was started by the worker that is dead. */
 static void
 charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culprit_known)
@@ -181,6 +192,7 @@ charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culpr
 	if (ticket_state(&w->link.shared->tickets[ticket]) == TICKET_DONE)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text),
 			 "; the job had ended, but its result was lost with the link");
+	note_lost_run(b, w, ticket);
 	crew_settle(b, w, ticket);
 	if ((job->flags & JOB_DETACHED) && b->drain_hard) {
 		durable_lost(b, index); /* the daemon ends: the next one tries it again */

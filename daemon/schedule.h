@@ -77,7 +77,7 @@ struct strategy {
 	void (*ahead)(const struct broker *b, struct pool *p, const struct job *job,
 		      struct ahead *a);
 	/* A job, or a range of an array job, went to a worker; its run took so long (not said of
-	 * one that was taken back or lost); it is no longer there.  NULL: no matter. */
+	 * one that was taken back); it is no longer there.  NULL: no matter. */
 	void (*handed)(struct pool *p, const struct job *job);
 	void (*ran)(struct pool *p, const struct job *job, uint64_t run_ns);
 	void (*settled)(struct pool *p, const struct job *job);

@@ -209,7 +209,7 @@ const struct command command_bench = {
 		    "  pyprepctl bench attached_latency attached_rate\n"
 		    "  pyprepctl bench --json | jq -r 'select(.met|not).name'\n",
 	.more = "jobs: attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate\n"
-		"      replacement bytes_per_job idle_pss start (what is measured without a word)\n"
+		"      replacement deep_queue bytes_per_job idle_pss start (what is measured without a word)\n"
 		"ipc:  the primitives, with CPython's own beside them where python3 is\n"
 		"Each row is measured by turns with its floor: the same work by the least code "
 		"that\n"

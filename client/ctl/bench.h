@@ -10,6 +10,7 @@
  *   bench_pool.c     rows of the pools: sleeps, sums of squares, commands
  *   bench_life.c     rows of processes: replacement, start
  *   bench_pipe.c     rows of the pipe and of the lock
+ *   bench_backlog.c  row of a deep queue, by each strategy
  *   bench_memory.c   rows of memory: queued jobs, the idle daemon
  *   bench_queue.c ...  rows of the group `ipc`: the primitives, one file each
  *
@@ -66,10 +67,10 @@ struct bench_row {
 	int (*measure)(const struct bench *bench, struct bench_result *result);
 };
 extern const struct bench_row bench_rows[]; /* name NULL at the end */
-#define BENCH_ROW_NAMES                                                             \
-	"attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate " \
-	"replacement bytes_per_job idle_pss start array_attach array_sum "          \
-	"counter_atomic counter_pipelined counter_single pipe_rtt lock_pair "       \
+#define BENCH_ROW_NAMES                                                               \
+	"attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate "   \
+	"replacement deep_queue bytes_per_job idle_pss start array_attach array_sum " \
+	"counter_atomic counter_pipelined counter_single pipe_rtt lock_pair "         \
 	"queue_1to1 queue_2to2 detached_one detached_done detached_backlog"
 
 int bench_fail(struct bench_result *result, const char *format, ...)
@@ -116,7 +117,13 @@ struct bench_daemon {
 	pid_t pid;
 	char directory[256], runtime[280];
 };
-enum bench_config { CONFIG_BUILT_IN, CONFIG_TWO_WORKERS, CONFIG_LINKS, CONFIG_DRILL, CONFIG_FORGETS };
+enum bench_config {
+	CONFIG_BUILT_IN,
+	CONFIG_TWO_WORKERS,
+	CONFIG_LINKS,
+	CONFIG_DRILL,
+	CONFIG_FORGETS
+};
 
 /* Start a private daemon; does not wait for it. */
 int daemon_spawn(const struct bench *bench, enum bench_config config, struct bench_daemon *ret,
@@ -179,6 +186,7 @@ int bench_sleeps(const struct bench *bench, struct bench_result *result);
 int bench_sumsq(const struct bench *bench, struct bench_result *result);
 int bench_exec_rate(const struct bench *bench, struct bench_result *result);
 int bench_replacement(const struct bench *bench, struct bench_result *result);
+int bench_deep_queue(const struct bench *bench, struct bench_result *result);
 int bench_bytes_per_job(const struct bench *bench, struct bench_result *result);
 int bench_idle_pss(const struct bench *bench, struct bench_result *result);
 int bench_start(const struct bench *bench, struct bench_result *result);

@@ -40,6 +40,7 @@ tally_add(struct tally *t, const struct pyprep_receipt *r)
 	t->ended++;
 	t->exit_status = r->exit_status;
 	t->last_ns = clock_now();
+	t->cached += r->cached != 0;
 	if (strcmp(r->state, "succeeded") == 0)
 		t->succeeded++;
 	else if (strcmp(r->state, "cancelled") == 0)
@@ -110,6 +111,8 @@ print_counts(const struct tally *t)
 		       unit_count(rows[i].count).text, rows[i].word, colour_end(rows[i].colour));
 		separator = ", ";
 	}
+	if (t->cached > 0)
+		printf(" (%s did not run: kept results)", unit_count(t->cached).text);
 }
 
 static void

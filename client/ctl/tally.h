@@ -19,6 +19,7 @@ enum stage {
 struct tally {
 	uint64_t ended; /* all below */
 	uint64_t succeeded, failed, cancelled, timed_out, refused;
+	uint64_t cached;                    /* of the succeeded: did not run (--cache) */
 	uint64_t lost;                      /* of the failed: with the daemon */
 	uint64_t begun_ns, last_ns;         /* first submit, last receipt */
 	uint64_t residual_most;             /* largest |residual| */

@@ -36,7 +36,7 @@ setup() {
 @test "bench: every row can be measured, the names are the table's" {
 	names=$(pyprepctl bench --quick --json | jq -r 'select(.value != null) | .name' | xargs)
 	[ "$names" = "attached_latency attached_rate array_items sleeps_1000 sumsq_4 exec_rate \
-replacement bytes_per_job idle_pss start" ]
+replacement deep_queue bytes_per_job idle_pss start" ]
 }
 
 @test "bench: --attach measures the running daemon" {
