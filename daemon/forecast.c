@@ -211,7 +211,7 @@ play_many(const struct situation *s, uint64_t front, struct range *ret)
 
 	plays = plays < PLAYS_LEAST ? PLAYS_LEAST : plays > PLAYS_MOST ? PLAYS_MOST : plays;
 	p.places = malloc((p.place_count + 1u) * sizeof(p.places[0]));
-	p.order = malloc((p.order_count + 1u) * sizeof(p.order[0]));
+	p.order = malloc((p.order_count + 1u) * sizeof(const struct runs *));
 	if (p.places == NULL || p.order == NULL) {
 		free(p.places);
 		free(p.order);
