@@ -40,7 +40,6 @@ struct call {
 	struct outcome outcome; /* starts as succeeded */
 	uint32_t flags; /* RECEIPT_*, RESULT_* */
 	int32_t growth_kib; /* of its worker, where measured */
-	uint16_t kind_index;
 	struct scratch *scratch; /* NULL: it did not ask for one */
 	msgpack_sbuffer result; /* one msgpack value; empty is nil */
 	char message[512]; /* error text */

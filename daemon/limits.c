@@ -59,9 +59,8 @@ be_nice(struct limits *l, int nice)
 }
 
 const char *
-limits_begin(struct limits *l, const struct run_body *run, bool alone)
+limits_set(struct limits *l, const struct run_body *run, bool alone)
 {
-	l->memory = l->niced = false;
 	if (run->memory_bytes != 0) {
 		if (!alone)
 			return "a worker with many jobs at once cannot limit the memory of one";
@@ -75,7 +74,7 @@ limits_begin(struct limits *l, const struct run_body *run, bool alone)
 }
 
 bool
-limits_end(struct limits *l)
+limits_undo(struct limits *l)
 {
 	if (l->memory)
 		setrlimit(RLIMIT_DATA, &l->data);

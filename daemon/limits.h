@@ -15,6 +15,7 @@
 #define PYPREP_DAEMON_LIMITS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
@@ -26,13 +27,25 @@ struct limits {
 	int nice;           /* as it was */
 };
 
+const char *limits_set(struct limits *l, const struct run_body *run, bool alone);
+bool limits_undo(struct limits *l);
+
 /* Set them for the calling thread's run.  NULL, or why the job cannot run here.  What was set
  * must be undone by limits_end(). */
-const char *limits_begin(struct limits *l, const struct run_body *run, bool alone);
+static inline const char *
+limits_begin(struct limits *l, const struct run_body *run, bool alone)
+{
+	l->memory = l->niced = false;
+	return run->memory_bytes == 0 && run->nice == 0 ? NULL : limits_set(l, run, alone);
+}
 
 /* Back to what was.  false: the thread's priority could not be raised again (that takes a
  * privilege, or RLIMIT_NICE): it should run nothing else. */
-bool limits_end(struct limits *l);
+static inline bool
+limits_end(struct limits *l)
+{
+	return (!l->memory && !l->niced) || limits_undo(l);
+}
 
 /* May this process undo a raised niceness? */
 bool limits_can_undo_nice(void);

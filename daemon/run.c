@@ -43,7 +43,6 @@ call_begin(struct call *call, const struct run_body *run, const void *args)
 	call->id = run->id;
 	call->attempt = run->attempt;
 	call->outcome = (struct outcome){ .state = JOB_SUCCEEDED };
-	call->kind_index = run->kind;
 	call->scratch = NULL;
 	call->growth_kib = 0;
 	call->flags = run->memory_bytes != 0 ? RECEIPT_LIMIT_PROCESS : 0;
@@ -57,8 +56,6 @@ end_scratch(struct call *call, struct left_body *left)
 {
 	struct scratch_count count;
 
-	if (call->scratch == NULL)
-		return false;
 	if (scratch_clear(call->scratch, false, &count))
 		worker_litters(here);
 	free(call->scratch);
@@ -74,7 +71,8 @@ call_end(struct call *call)
 {
 	struct left_body nobody;
 
-	(void)end_scratch(call, &nobody);
+	if (call->scratch != NULL)
+		(void)end_scratch(call, &nobody);
 	msgpack_sbuffer_destroy(&call->result);
 }
 
@@ -112,12 +110,19 @@ run_result_flags(struct worker *w, uint32_t flags, uint64_t now_ns)
 	return recycle_job(&w->recycle, now_ns) ? flags | RESULT_SPENT : flags;
 }
 
+/* Its directory goes, and what was in it is told. */
 static void
-publish_left(struct worker *w, const struct left_body *left, void *lock)
+publish_scratch(struct worker *w, struct call *call, uint64_t ticket, void *lock)
 {
+	struct left_body left = { .ticket = ticket };
+	unsigned index;
+
+	if (!end_scratch(call, &left) || kind_by_name(call->kind->name, &index) == NULL)
+		return;
+	left.kind = (uint16_t)index;
 	lock_publishing(lock);
-	bool had_room = lock == NULL || link_has_room(&w->link, (uint32_t)sizeof(*left));
-	run_tell_left(w, left);
+	bool had_room = lock == NULL || link_has_room(&w->link, (uint32_t)sizeof(left));
+	run_tell_left(w, &left);
 	unlock_publishing(w, lock, had_room);
 }
 
@@ -125,12 +130,9 @@ void
 run_publish(struct worker *w, struct call *call, uint64_t ticket, void *publish_lock)
 {
 	struct result_body body = { .ticket = ticket, .growth_kib = call->growth_kib };
-	struct left_body left = { .ticket = ticket };
 
-	if (end_scratch(call, &left)) {
-		left.kind = call->kind_index;
-		publish_left(w, &left, publish_lock);
-	}
+	if (call->scratch != NULL)
+		publish_scratch(w, call, ticket, publish_lock);
 	call->outcome.result_length = (uint32_t)call->result.size;
 	body.flags = run_result_flags(w, call->flags, call->outcome.ended_ns);
 	body.outcome = call->outcome;
@@ -391,28 +393,24 @@ cannot_run(const struct kind *kind, const struct run_body *run)
 	return NULL;
 }
 
-/* Look at what there is before the run; short runs are only noted. */
+/* Look at what there is before a run that is measured in full. */
 static void
-look_before(struct worker *w, const struct run_body *run)
+look_before(struct worker *w)
 {
 	struct left_body left;
 
-	if (!usage_is_due(&runner.meter, run->kind)) {
-		left_short(&runner.left, run->kind);
-	} else if (left_begin(&runner.left, &left)) {
-		recycle_now(&w->recycle);
-		run_tell_left(w, &left);
-	}
+	if (!left_begin(&runner.left, &left))
+		return;
+	recycle_now(&w->recycle);
+	run_tell_left(w, &left);
 }
 
-/* What the run left behind, if it was one that was looked at. */
+/* What the run left behind. */
 static void
 look_after(struct worker *w, struct call *call, const struct run_body *run)
 {
 	struct left_body left = { .ticket = run->ticket, .kind = run->kind };
 
-	if (!runner.meter.full)
-		return;
 	call->flags |= RESULT_MEASURED;
 	call->growth_kib = (int32_t)(runner.meter.growth / 1024);
 	if (!left_end(&runner.left, call->kind, &left))
@@ -451,8 +449,8 @@ run_one(struct worker *w, const struct run_body *run, const void *args, void *pu
 	const char *obstacle = cannot_run(call->kind, run);
 	if (obstacle == NULL)
 		obstacle = limits_begin(&limits, run, alone);
-	if (obstacle == NULL && alone)
-		look_before(w, run);
+	if (obstacle == NULL && alone && usage_is_due(&runner.meter, run->kind))
+		look_before(w);
 	if (obstacle == NULL)
 		usage_begin(&runner.meter, run->kind);
 	call->outcome.started_ns = clock_now();
@@ -464,8 +462,10 @@ run_one(struct worker *w, const struct run_body *run, const void *args, void *pu
 	if (obstacle == NULL) {
 		usage_end(&runner.meter, run->kind, &call->outcome);
 		undone = limits_end(&limits);
-		if (alone)
+		if (alone && runner.meter.full)
 			look_after(w, call, run);
+		else
+			left_short(&runner.left, run->kind);
 	}
 	if (!undone) {
 		recycle_now(&w->recycle);

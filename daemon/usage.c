@@ -17,9 +17,6 @@
 
 #include "ipc/clock.h"
 
-#define TINY_RUNS  8  /* in a row make a kind tiny */
-#define FULL_EVERY 64 /* runs of a tiny kind */
-#define GUESSES    (sizeof(((struct usage_meter *)0)->guesses) / sizeof(struct usage_guess))
 
 /* Above this, malloc gives memory back to the kernel on free.  glibc would otherwise raise the
  * bound to the largest block ever freed, and a job's memory would stay with the worker and
@@ -182,18 +179,10 @@ run_time(const struct outcome *o)
 	return o->ended_ns > o->started_ns ? o->ended_ns - o->started_ns : 0;
 }
 
-bool
-usage_is_due(const struct usage_meter *m, unsigned kind)
-{
-	const struct usage_guess *g = &m->guesses[kind % GUESSES];
-
-	return g->tiny_in_row < TINY_RUNS || g->since_full + 1 >= FULL_EVERY;
-}
-
 void
 usage_begin(struct usage_meter *m, unsigned kind)
 {
-	struct usage_guess *g = &m->guesses[kind % GUESSES];
+	struct usage_guess *g = &m->guesses[kind % USAGE_GUESSES];
 
 	m->full = usage_is_due(m, kind);
 	if (!m->full) {
@@ -258,7 +247,7 @@ end_surprise(struct usage_meter *m, struct outcome *o)
 void
 usage_end(struct usage_meter *m, unsigned kind, struct outcome *o)
 {
-	struct usage_guess *g = &m->guesses[kind % GUESSES];
+	struct usage_guess *g = &m->guesses[kind % USAGE_GUESSES];
 	uint64_t run = run_time(o);
 
 	o->usage = (struct usage){ 0 };
@@ -276,6 +265,6 @@ usage_end(struct usage_meter *m, unsigned kind, struct outcome *o)
 	}
 	if (run >= USAGE_LIGHT_NS)
 		g->tiny_in_row = 0;
-	else if (g->tiny_in_row < TINY_RUNS)
+	else if (g->tiny_in_row < USAGE_TINY_RUNS)
 		g->tiny_in_row++;
 }

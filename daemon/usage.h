@@ -19,7 +19,10 @@
 
 #include "ipc/receipt.h"
 
-#define USAGE_LIGHT_NS 20000u /* a run below this is "tiny" */
+#define USAGE_LIGHT_NS   20000u /* a run below this is "tiny" */
+#define USAGE_TINY_RUNS  8 /* in a row make a kind tiny */
+#define USAGE_FULL_EVERY 64 /* runs of a tiny kind */
+#define USAGE_GUESSES    64
 
 /* One per thread that runs jobs. */
 struct usage_meter {
@@ -42,7 +45,7 @@ struct usage_meter {
 	struct usage_guess {
 		uint8_t tiny_in_row;
 		uint8_t since_full;
-	} guesses[64]; /* by kind index */
+	} guesses[USAGE_GUESSES]; /* by kind index */
 	bool full; /* how the present run is measured */
 };
 
@@ -52,7 +55,13 @@ void usage_open(struct usage_meter *m, bool whole_process);
 void usage_close(struct usage_meter *m);
 
 /* Will the next run of this kind be measured in full? */
-bool usage_is_due(const struct usage_meter *m, unsigned kind);
+static inline bool
+usage_is_due(const struct usage_meter *m, unsigned kind)
+{
+	const struct usage_guess *g = &m->guesses[kind % USAGE_GUESSES];
+
+	return g->tiny_in_row < USAGE_TINY_RUNS || g->since_full + 1 >= USAGE_FULL_EVERY;
+}
 
 /* Call right before outcome->started_ns is taken, and right after ended_ns is. */
 void usage_begin(struct usage_meter *m, unsigned kind);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -325,12 +326,18 @@ Test(left, too_much_to_remove_at_once_is_left_to_a_sweeper)
 Test(left, by_a_killed_worker_is_cleared_by_its_successor)
 {
 	start_worker("command", 1);
-	send_shell("touch $PYPREP_SCRATCH/a; echo there; sleep 1000", (struct run_body){ 0 });
-	char path[PATH_MAX + 16];
+	send_shell("cd $PYPREP_SCRATCH && echo $$ >b && mv b a && exec sleep 1000",
+		   (struct run_body){ 0 });
+	char path[PATH_MAX + 16], text[16] = "";
 	snprintf(path, sizeof(path), "%s/test-0/a", home.path);
 	cr_assert(wait_until(20000, access(path, F_OK) == 0));
 	kill_and_wait(worker, SIGKILL);
-	cr_assert_eq(access(path, F_OK), 0, "the control arm: nothing was left");
+	FILE *f = fopen(path, "re");
+	cr_assert(f != NULL && fgets(text, sizeof(text), f) != NULL,
+		  "the control arm: nothing was left");
+	fclose(f);
+	cr_assert_gt(atoi(text), 1);
+	kill(atoi(text), SIGKILL); /* a supervisor would */
 	start_worker("command", 1);
 	run_shell("ls -A $PYPREP_SCRATCH", (struct run_body){ 0 });
 	cr_expect_str_eq(got.out, "");
