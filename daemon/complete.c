@@ -99,9 +99,9 @@ remember(struct broker *b, const struct receipt *receipt, const void *result, co
 		message_length = HISTORY_TAIL - result_length;
 	e->receipt.outcome.result_length = result_length;
 	e->receipt.outcome.message_length = message_length;
-	if (result_length > 0)
+	if (result != NULL && result_length > 0)
 		memcpy(e->tail, result, result_length);
-	if (message_length > 0)
+	if (message != NULL && message_length > 0)
 		memcpy(e->tail + result_length, message, message_length);
 	durable_remembered(b);
 }

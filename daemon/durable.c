@@ -202,7 +202,7 @@ describe(struct broker *b, const struct job *job, struct store_job *ret)
 	ret->not_before_ns = more->wake_ns != 0 ? more->wake_ns + b->wall_offset_ns : 0;
 	ret->uid = job->uid;
 	ret->gid = job->gid;
-	ret->priority = job->priority;
+	ret->priority = (int)job->priority;
 	ret->flags = row_flags(job);
 	ret->attempt = (uint16_t)(job->attempt - 1);
 	ret->crashes = more->crashes;

@@ -157,7 +157,8 @@ insert_row(struct memory *m, struct record *r)
 	size_t place = m->row_count;
 	if (place > 0 && (m->rows[place - 1] == NULL || m->rows[place - 1]->job.id > r->job.id))
 		place = memory_place(m, r->job.id);
-	memmove(&m->rows[place + 1], &m->rows[place], (m->row_count - place) * sizeof(*m->rows));
+	memmove(&m->rows[place + 1], &m->rows[place],
+		(m->row_count - place) * sizeof(struct record *));
 	m->rows[place] = r;
 	m->row_count++;
 	if (r->job.id > m->max_id)
@@ -188,8 +189,8 @@ memory_remove(struct memory *m, size_t place)
 	struct chunk *c;
 
 	m->bytes -= bytes_of_job(&r->job);
-	STAILQ_FOREACH(c, &r->output, link)
-	m->bytes -= c->length;
+	STAILQ_FOREACH (c, &r->output, link)
+		m->bytes -= c->length;
 	for (unsigned i = 0; i < r->attempt_count; i++)
 		m->bytes -= bytes_of_end(&r->attempts[i]->end);
 	if (!r->attached)
@@ -251,7 +252,8 @@ static int
 add_attempt(struct memory *m, struct record *r, const struct store_end *end, uint16_t number)
 {
 	struct attempt *a = attempt_new(end, number);
-	struct attempt **more = reallocarray(r->attempts, r->attempt_count + 1, sizeof(*more));
+	struct attempt **more =
+		reallocarray(r->attempts, r->attempt_count + 1, sizeof(struct attempt *));
 
 	if (more != NULL)
 		r->attempts = more;
@@ -327,9 +329,9 @@ stream_end(const struct record *r, uint16_t attempt, uint32_t stream)
 
 	if (attempt == r->output_attempt)
 		return r->output_end[stream];
-	STAILQ_FOREACH(c, &r->output, link)
-	if (c->attempt == attempt && c->stream == stream)
-		end = c->offset + c->length;
+	STAILQ_FOREACH (c, &r->output, link)
+		if (c->attempt == attempt && c->stream == stream)
+			end = c->offset + c->length;
 	return end;
 }
 
@@ -474,10 +476,10 @@ apply_tally(struct memory *m, const struct store_change *c)
 	copy_text(&at, &t->kind);
 	copy_text(&at, &t->pool);
 	copy_bytes(&at, &t->figures);
-	STAILQ_FOREACH(old, &m->tallies, link)
-	if (old->day == t->day && strcmp(old->kind, t->kind) == 0 &&
-	    strcmp(old->pool, t->pool) == 0)
-		break;
+	STAILQ_FOREACH (old, &m->tallies, link)
+		if (old->day == t->day && strcmp(old->kind, t->kind) == 0 &&
+		    strcmp(old->pool, t->pool) == 0)
+			break;
 	if (old != NULL) {
 		STAILQ_REMOVE(&m->tallies, old, tally, link);
 		free(old);

@@ -305,9 +305,10 @@ store_rebuild(const char *state_dir, struct store_report *ret, struct store_prob
 	struct store *s;
 
 	/* The handle would make the directory, and its lock in it. */
-	int r = stat(state_dir, &st) < 0 ? store_look(state_dir, ret, why)
-					 : sqlite_handle(&s, &options, why);
-	if (r < 0)
+	if (stat(state_dir, &st) < 0)
+		return store_look(state_dir, ret, why);
+	int r = sqlite_handle(&s, &options, why);
+	if (r != 0)
 		return r;
 	if (!files_finish_repair(s)) {
 		r = s->error;

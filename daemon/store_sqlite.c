@@ -470,7 +470,7 @@ sqlite_open(struct store **ret, const struct store_options *options, struct stor
 {
 	int r = sqlite_handle(ret, options, why);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	open_database(*ret);
 	if ((*ret)->error == 0 && !options->read_only)

@@ -123,7 +123,7 @@ drill_oom(struct demo *demo)
 		drill_work(&d, clock_now() + 200 * NS_PER_MS);
 		tried[i % 2]++;
 		if (run_job(&d, &jobs[i % 2], &receipt, text[i % 2], sizeof text[0]) == 0)
-			ended[i % 2] += strcmp(receipt.state, "failed") == 0;
+			ended[i % 2] += receipt.state && strcmp(receipt.state, "failed") == 0;
 	}
 	demo_check(demo, ended[0] == tried[0],
 		   "%llu of %llu commands that took 400 MB with a limit of 64 MB failed (%s)",
