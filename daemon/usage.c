@@ -17,7 +17,6 @@
 
 #include "ipc/clock.h"
 
-
 /* Above this, malloc gives memory back to the kernel on free.  glibc would otherwise raise the
  * bound to the largest block ever freed, and a job's memory would stay with the worker and
  * be counted to its successors. */

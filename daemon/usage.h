@@ -20,21 +20,21 @@
 #include "ipc/receipt.h"
 
 #define USAGE_LIGHT_NS   20000u /* a run below this is "tiny" */
-#define USAGE_TINY_RUNS  8 /* in a row make a kind tiny */
-#define USAGE_FULL_EVERY 64 /* runs of a tiny kind */
+#define USAGE_TINY_RUNS  8      /* in a row make a kind tiny */
+#define USAGE_FULL_EVERY 64     /* runs of a tiny kind */
 #define USAGE_GUESSES    64
 
 /* One per thread that runs jobs. */
 struct usage_meter {
 	int schedstat; /* open descriptor of this thread's, or -1 */
-	int status; /* /proc/self/status */
+	int status;    /* /proc/self/status */
 	int clear_refs;
-	bool whole_process; /* alone in its process: peak memory is the job's */
-	uint64_t memory_last; /* what the process held when it was last read */
+	bool whole_process;      /* alone in its process: peak memory is the job's */
+	uint64_t memory_last;    /* what the process held when it was last read */
 	uint64_t anonymous_last; /* ... of which nobody else has: RssAnon; 0: not known */
-	int64_t growth; /* of that, in the last run that was measured in full */
-	uint64_t memory_faults; /* page faults of the thread by then: none since, no growth */
-	bool peak_stale; /* the kernel's peak is above memory_last */
+	int64_t growth;          /* of that, in the last run that was measured in full */
+	uint64_t memory_faults;  /* page faults of the thread by then: none since, no growth */
+	bool peak_stale;         /* the kernel's peak is above memory_last */
 	struct usage_snapshot {
 		uint64_t oncpu_ns, runqueue_ns;
 		uint64_t user_ns, system_ns;
@@ -46,7 +46,7 @@ struct usage_meter {
 		uint8_t tiny_in_row;
 		uint8_t since_full;
 	} guesses[USAGE_GUESSES]; /* by kind index */
-	bool full; /* how the present run is measured */
+	bool full;                /* how the present run is measured */
 };
 
 /* Open the meter on the thread that will run jobs.  Never fails: what /proc does not give
