@@ -295,7 +295,7 @@ apply_retry(struct store *s, const struct store_end *end)
 	struct look job, next;
 	int r = check_end(s, end, true, &job);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	next = job;
 	next.attempt = next.last = end->receipt.attempt;
@@ -312,7 +312,7 @@ apply_end(struct store *s, const struct store_end *end)
 	struct look job, over;
 	int r = check_end(s, end, false, &job);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	over = job;
 	/* One that was not running ends as attempt 0: it may be queued again (CHANGE_REOPEN), and

@@ -139,9 +139,11 @@ figures(struct drill *d, const struct judging *j)
 		return;
 	qsort(d->recovered_us, n, sizeof d->recovered_us[0], by_value);
 	demo_figure(d->demo, "faults", n, "", "faults with a recovery measured");
-	demo_figure(d->demo, "recover_p50_ns", d->recovered_us[n / 2] * 1e3, "ns",
+	uint64_t median_us = d->recovered_us[n / 2];
+	demo_figure(d->demo, "recover_p50_ns", (double)median_us * 1e3, "ns",
 		    "from the fault until it is made good, p50");
-	demo_figure(d->demo, "recover_most_ns", d->recovered_us[n - 1] * 1e3, "ns", "... at most");
+	demo_figure(d->demo, "recover_most_ns", (double)d->recovered_us[n - 1] * 1e3, "ns",
+		    "... at most");
 }
 
 int
@@ -176,7 +178,7 @@ drill_judge(struct drill *d)
 		   (unsigned long long)twice, (unsigned long long)d->renamed);
 	demo_check(d->demo, t.same == 0 && t.unmarked == 0,
 		   "every re-run carried the next attempt number (%llu did not)",
-		   (unsigned long long)(t.same + t.unmarked));
+		   (unsigned long long)t.same + t.unmarked);
 	demo_check(d->demo, t.overlapping == 0, "no job ran twice at once (%llu)",
 		   (unsigned long long)t.overlapping);
 	free(j.ends);
