@@ -25,6 +25,7 @@ struct tail {
 };
 
 #define PIECES_MAX (INT64_C(1) << 40) /* items of a range() */
+#define KEPT       8u                 /* see has_room() */
 
 /* -EPROTO when it is not what the flags say. */
 static int
@@ -205,6 +206,7 @@ link_to_client(struct broker *b, struct client *c, struct job *job, uint32_t ind
 		job_at(&b->jobs, c->first_job)->client_prev = index;
 	c->first_job = index;
 	c->jobs++;
+	c->job_bytes += job->args_length > JOB_INLINE ? job->args_length : 0;
 }
 
 /* A detached job's, or one with policies'; NULL: no memory. */
@@ -347,6 +349,48 @@ read_policy(struct broker *b, const struct submit_body *s, const struct tail *ta
 	return error;
 }
 
+/* What is kept of the table for those who have little in it: see has_room(). */
+static bool
+has_part(const struct broker *b, const struct client *c, uint32_t length, bool detached)
+{
+	const struct jobs *t = &b->jobs;
+	uint64_t kept = t->max_jobs / KEPT, left = t->max_jobs - t->count - 1;
+	uint64_t parts = 4 * (uint64_t)b->config->max_clients;
+
+	if (left < kept && kept >= parts && (detached ? left < kept / 2 : c->jobs >= kept / parts))
+		return false;
+	kept = t->max_bytes / KEPT;
+	left = t->max_bytes - t->heap_bytes - length;
+	if (length <= JOB_INLINE || left >= kept)
+		return true;
+	/* One job always: it may be longer than a part. */
+	return detached ? left >= kept / 2
+			: c->job_bytes == 0 || c->job_bytes + length <= kept / parts;
+}
+
+/* Is there room in the table, and for this client?  The last eighth of it, of jobs and of bytes, is
+ * for attached jobs of clients that have few, and half of it for detached ones: each place of
+ * max_clients has its part of a quarter of it.  So those that submit and never read cannot take all
+ * of it, however many they are.  (Of a table too small for a job for each nothing is kept.) */
+static bool
+has_room(const struct broker *b, const struct client *c, uint32_t length, bool detached)
+{
+	const struct jobs *t = &b->jobs;
+
+	if (!jobs_have_room(t, length) || c->jobs >= b->config->max_client_jobs)
+		return false;
+	if (t->max_jobs - t->count > t->max_jobs / KEPT &&
+	    t->max_bytes - t->heap_bytes >= t->max_bytes / KEPT + length)
+		return true;
+	return has_part(b, c, length, detached);
+}
+
+bool
+admit_goes_on(const struct broker *b, const struct client *c)
+{
+	return has_room(b, c, 0, false);
+}
+
 int
 admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,
 	     uint32_t length)
@@ -372,8 +416,7 @@ admit_record(struct broker *b, struct client *c, unsigned type, const unsigned c
 				  sizeof(why));
 	if (error == ERR_NONE)
 		error = check_length(b, c, &submit, why, sizeof(why));
-	if (error == ERR_NONE &&
-	    (!jobs_have_room(&b->jobs, b->args.length) || c->jobs >= b->config->max_client_jobs)) {
+	if (error == ERR_NONE && !has_room(b, c, b->args.length, tail.token != NULL)) {
 		if (!(submit.flags & SUBMIT_NO_WAIT))
 			return -EAGAIN;
 		snprintf(why, sizeof(why), "the table is full: %llu jobs, %llu of this client",

@@ -47,6 +47,7 @@
 #define CREDIT_NS     200000u /* ... up to this much work per worker */
 #define CREDIT_JOBS   256u
 #define BACKLOG_HOLD  (1024u * 1024)      /* unread bytes after which a client's jobs wait */
+#define BACKLOG_FULL  (2 * BACKLOG_HOLD)  /* ... after which nothing more is read from its lane */
 #define BACKLOG_LIMIT (64u * 1024 * 1024) /* ... after which it is let go */
 
 /* ---- clients ---- */
@@ -90,6 +91,7 @@ struct client {
 	uint32_t first_job;            /* its jobs, linked by client_next */
 	uint32_t held_head, held_tail; /* jobs kept out of the queues */
 	uint64_t jobs;
+	uint64_t job_bytes; /* their parameters, outside of struct job */
 	struct parked *stalled; /* a submit that waits for room in the table */
 	struct shared_context *context; /* for commands: context.h; NULL: none */
 };
@@ -205,6 +207,7 @@ struct broker {
 	bool someone_doomed;
 	bool room_made; /* a job has left the table in this turn */
 	uint32_t stalled_clients;
+	uint64_t freed_bytes; /* that clients who left had not read; see give_back() */
 	LIST_HEAD(, watcher) watchers;
 	struct event *control, *bell, *look_again;
 	struct event *deadline;
@@ -288,6 +291,8 @@ void client_attach(struct broker *b, struct client *c, const struct attach_body 
 /* admit.c: 0, or -EAGAIN when it has to wait for room, -EPROTO when the record is not one. */
 int admit_record(struct broker *b, struct client *c, unsigned type, const unsigned char *body,
 		 uint32_t length);
+/* May the table have room for a job of this client that waits for it? */
+bool admit_goes_on(const struct broker *b, const struct client *c);
 
 /* admit_limits.c: can the pool keep the limits of `policy` (NULL: it has none)? */
 struct policy;

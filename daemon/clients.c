@@ -6,6 +6,7 @@
  * Whatever a client writes can end its own connection and nothing else.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +24,9 @@
 #define QUIET_TURNS     64u  /* looks in vain before a lane has to ring */
 #define FRAMES_AT_ONCE  32u
 #define ACCEPTS_AT_ONCE 16u
-#define PLACES_KEPT     8u       /* of max_clients, for operators */
-#define HELLO_NS        NS_PER_S /* silence after which a place may be given away */
+#define PLACES_KEPT     8u         /* of max_clients, for operators */
+#define TRIM_BYTES      (4u << 20) /* so much was freed before pages are looked for */
+#define HELLO_NS        NS_PER_S   /* silence after which a place may be given away */
 
 /* ---- what comes from the client ---- */
 
@@ -157,12 +159,21 @@ client_on_socket(evutil_socket_t fd, short what, void *context)
 	client_read(b, c);
 }
 
+/* Also what is refused has a receipt: who reads none gets no more of them. */
+static bool
+is_full(const struct client *c)
+{
+	return c->backlog_bytes > BACKLOG_FULL;
+}
+
 /* One record, or the one that waits for room.  -EAGAIN: waits for room. */
 static int
 take_record(struct broker *b, struct client *c)
 {
 	uint32_t type, length;
 
+	if (is_full(c))
+		return 0;
 	if (c->stalled != NULL) {
 		int r = admit_record(b, c, c->stalled->type, c->stalled->body, c->stalled->length);
 		if (r == -EAGAIN)
@@ -246,7 +257,7 @@ lane_ready(struct client *c)
 {
 	struct parked *p = STAILQ_FIRST(&c->backlog);
 
-	return (c->stalled == NULL && !ring_is_empty(&c->lane.in)) ||
+	return (c->stalled == NULL && !is_full(c) && !ring_is_empty(&c->lane.in)) ||
 	       (p != NULL && ring_has_room(&c->lane.out, p->length));
 }
 
@@ -309,7 +320,8 @@ void
 clients_room(struct broker *b)
 {
 	for (uint32_t i = 0; b->stalled_clients > 0 && i < b->config->max_clients; i++)
-		if (b->clients[i] != NULL && b->clients[i]->stalled != NULL)
+		if (b->clients[i] != NULL && b->clients[i]->stalled != NULL &&
+		    admit_goes_on(b, b->clients[i]))
 			client_activate(b, b->clients[i]);
 }
 
@@ -330,11 +342,23 @@ abandon_jobs(struct broker *b, struct client *c)
 	c->first_job = JOB_NONE;
 }
 
+/* What they had not read was many small allocations: malloc() keeps their pages while one above
+ * them is in use.  Finding them takes 0.3 ms for each 4 MiB (13 ms for 180 MB of 200 clients). */
+static void
+give_back(struct broker *b)
+{
+	if (b->freed_bytes < TRIM_BYTES)
+		return;
+	b->freed_bytes = 0;
+	malloc_trim(0);
+}
+
 static void
 close_client(struct broker *b, struct client *c)
 {
 	struct parked *p;
 
+	b->freed_bytes += c->backlog_bytes + c->job_bytes;
 	abandon_jobs(b, c);
 	watchers_drop(b, c);
 	if (b->reloading == c)
@@ -373,6 +397,7 @@ clients_flush(struct broker *b)
 	for (uint32_t i = 0; i < b->config->max_clients; i++)
 		if (b->clients[i] != NULL && b->clients[i]->doomed)
 			close_client(b, b->clients[i]);
+	give_back(b);
 }
 
 /* A free place; at the limit, that of a connection that has not said hello for a while. */

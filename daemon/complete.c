@@ -151,6 +151,7 @@ forget(struct broker *b, uint32_t index)
 		if (job->client_next != JOB_NONE)
 			job_at(&b->jobs, job->client_next)->client_prev = job->client_prev;
 		c->jobs--;
+		c->job_bytes -= job->args_length > JOB_INLINE ? job->args_length : 0;
 	}
 	jobs_remove(&b->jobs, index);
 	b->room_made = true;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "daemon/context.h"
 #include "daemon/policy.h"
@@ -12,11 +13,29 @@
 #define BUCKETS_MIN 1024u
 
 struct job_chunk {
-	uint32_t used; /* jobs alive */
+	uint32_t used;      /* jobs alive */
 	uint32_t free_list; /* places in this chunk, linked by job.next */
-	uint32_t fresh; /* places from here on were never used */
+	uint32_t fresh;     /* places from here on were never used */
 	struct job jobs[CHUNK_JOBS];
 };
+
+/* From the kernel and back to it: malloc() would take them from its heap once one was freed, and
+ * what a full table took would stay. */
+static struct job_chunk *
+chunk_new(void)
+{
+	void *c = mmap(NULL, sizeof(struct job_chunk), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return c == MAP_FAILED ? NULL : c;
+}
+
+static void
+chunk_free(struct job_chunk *c)
+{
+	if (c != NULL)
+		munmap(c, sizeof(*c));
+}
 
 int
 jobs_init(struct jobs *t, uint64_t max_jobs, uint64_t max_bytes)
@@ -51,8 +70,8 @@ jobs_done(struct jobs *t)
 	for (uint32_t i = 0; t->chunks != NULL && (i = jobs_next(t, i)) != JOB_NONE; i++)
 		free_args(t, job_at(t, i));
 	for (uint32_t i = 0; t->chunks != NULL && i < t->chunk_count; i++)
-		free(t->chunks[i]);
-	free(t->spare);
+		chunk_free(t->chunks[i]);
+	chunk_free(t->spare);
 	free(t->chunks);
 	free(t->buckets);
 	*t = (struct jobs){ 0 };
@@ -122,7 +141,7 @@ chunk_with_room(struct jobs *t, uint32_t *ret_number)
 	for (uint32_t n = t->open_chunk; n < t->chunk_capacity; n++) {
 		struct job_chunk *c = t->chunks[n];
 		if (c == NULL) {
-			c = t->spare != NULL ? t->spare : malloc(sizeof(*c));
+			c = t->spare != NULL ? t->spare : chunk_new();
 			if (c == NULL)
 				return NULL;
 			t->spare = NULL;
@@ -210,7 +229,7 @@ jobs_remove(struct jobs *t, uint32_t index)
 	if (t->spare == NULL)
 		t->spare = c;
 	else
-		free(c);
+		chunk_free(c);
 }
 
 uint32_t

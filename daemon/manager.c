@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -326,18 +325,6 @@ close_all(struct manager *m)
 	segment_unmap(m->table, sizeof(*m->table));
 }
 
-/* A connection is a descriptor here, and so is each client's process. */
-static void
-allow_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 int
 manager_main(const struct birth *birth)
 {
@@ -347,7 +334,6 @@ manager_main(const struct birth *birth)
 
 	m->birth = birth;
 	log_open("manager", LOG_LEVEL_INFO);
-	allow_descriptors();
 	int r = open_all(m);
 	if (r == 0)
 		r = frame_send(birth->control, MSG_READY, &ready, NULL, 0, NULL, 0);

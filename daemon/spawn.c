@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,12 +23,13 @@
 static const struct role_row {
 	const char *name;
 	int (*main)(const struct birth *birth);
+	bool serves; /* clients: as many descriptors as the limit can be raised to */
 } roles[] = {
-	[ROLE_BROKER] = { "broker", broker_main },
-	[ROLE_WORKER] = { "worker", worker_main },
-	[ROLE_SPARE] = { "spare", spare_main },
-	[ROLE_MANAGER] = { "manager", manager_main },
-	[ROLE_SWEEPER] = { "sweeper", sweeper_main },
+	[ROLE_BROKER] = { "broker", broker_main, true },
+	[ROLE_WORKER] = { "worker", worker_main, false },
+	[ROLE_SPARE] = { "spare", spare_main, false },
+	[ROLE_MANAGER] = { "manager", manager_main, true },
+	[ROLE_SWEEPER] = { "sweeper", sweeper_main, false },
 };
 
 static int
@@ -68,6 +70,19 @@ reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* A connection is a descriptor, and so may be its process.  Those who serve run no commands, which
+ * would inherit the limit (and select(2) there, which knows 1,024). */
+static void
+allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static _Noreturn void
 be_child(enum role role, const struct birth *birth, pid_t supervisor)
 {
@@ -83,6 +98,8 @@ be_child(enum role role, const struct birth *birth, pid_t supervisor)
 		_exit(EXIT_FAILURE);
 	reset_signals();
 	close_all_but(keep, sizeof(keep) / sizeof(keep[0]));
+	if (roles[role].serves)
+		allow_descriptors();
 	title_set("pyprepd: %s", roles[role].name);
 	_exit(roles[role].main(birth));
 }
