@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -65,7 +66,9 @@ raw_open(const struct test_daemon *d)
 	}
 	struct welcome_body welcome;
 	memcpy(&welcome, r->in.body, sizeof(welcome));
+	struct stat st;
 	r->size = lane_footprint(welcome.lane_bytes);
+	r->charged = fstat(r->in.fds[0], &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 	if (segment_map(r->in.fds[0], r->size, &r->base) < 0 ||
 	    lane_attach(&r->lane, r->base, welcome.lane_bytes, LANE_CLIENT) < 0)
 		abort();

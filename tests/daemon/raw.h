@@ -13,6 +13,7 @@ struct raw {
 	int fd;
 	void *base; /* the lane; NULL: none */
 	size_t size;
+	uint64_t charged; /* bytes of memory that the lane's file has */
 	struct lane lane;
 	uint32_t number; /* of the last request */
 	struct frame_in in;
