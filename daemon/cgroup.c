@@ -183,6 +183,40 @@ find_ours(struct cgroup *c)
 	return true;
 }
 
+/* ---- who was killed for want of memory ---- */
+
+static uint64_t
+count_kills(const char *group, enum cgroup_version version)
+{
+	char text[512];
+
+	read_file(group, version == CGROUP_V1 ? "memory.oom_control" : "memory.events", text,
+		  sizeof(text));
+	const char *line = strstr(text, "oom_kill ");
+	return line == NULL ? 0 : strtoull(line + strlen("oom_kill "), NULL, 10);
+}
+
+static void
+watch_kills(struct cgroup *c, enum cgroup_version version)
+{
+	bool moved = c->version == CGROUP_V2; /* a group counts what is below it, too */
+
+	snprintf(c->group, sizeof(c->group), "%s%s", moved ? c->base : c->ours,
+		 moved ? LEAF_SUFFIX : "");
+	c->group_version = version;
+	c->oom_kills = count_kills(c->group, version);
+}
+
+bool
+cgroup_oom(struct cgroup *c)
+{
+	uint64_t before = c->oom_kills;
+
+	if (c->group_version != CGROUP_NONE)
+		c->oom_kills = count_kills(c->group, c->group_version);
+	return c->oom_kills > before;
+}
+
 /* ---- may we use it? ---- */
 
 static void
@@ -269,11 +303,13 @@ cgroup_open(struct cgroup *c, bool wanted)
 	}
 	snprintf(c->base, sizeof(c->base), "%s/" NAME_PREFIX "%d-%llu", c->ours,
 		 (int)owner_pid(self), (unsigned long long)(self & ((UINT64_C(1) << 40) - 1)));
-	if (c->version == CGROUP_V2)
+	enum cgroup_version version = c->version;
+	if (version == CGROUP_V2)
 		open_v2(c);
 	else if (access(c->ours, W_OK | X_OK) < 0)
 		cannot(c, "the daemon may not make groups in its own (version 1 is root's)",
 		       strerror(errno));
+	watch_kills(c, version);
 }
 
 const char *
@@ -410,12 +446,7 @@ set_limit(const struct cgroup *c, const char *path, uint64_t bytes)
 static uint64_t
 oom_kills(const struct cgroup_run *r)
 {
-	char text[512];
-
-	read_file(r->path, r->cgroup->version == CGROUP_V1 ? "memory.oom_control" : "memory.events",
-		  text, sizeof(text));
-	const char *line = strstr(text, "oom_kill ");
-	return line == NULL ? 0 : strtoull(line + strlen("oom_kill "), NULL, 10);
+	return count_kills(r->path, r->cgroup->version);
 }
 
 int

@@ -29,8 +29,11 @@ enum cgroup_version { CGROUP_NONE, CGROUP_V1, CGROUP_V2 };
 struct cgroup {
 	enum cgroup_version version;
 	char ours[CGROUP_PATH - 100];
-	char base[CGROUP_PATH]; /* of this daemon, below ours */
-	char why[240];          /* CGROUP_NONE: the reason, and what to do about it */
+	char base[CGROUP_PATH];            /* of this daemon, below ours */
+	char why[240];                     /* CGROUP_NONE: the reason, and what to do about it */
+	char group[CGROUP_PATH + 16];      /* where the daemon's own processes are ... */
+	enum cgroup_version group_version; /* ... CGROUP_NONE: not known */
+	uint64_t oom_kills;                /* of processes in there, when it was last looked at */
 };
 
 /* ---- the supervisor's part ---- */
@@ -45,6 +48,10 @@ void cgroup_sweep(const struct cgroup *c);
 /* Remove what dead workers left; what is still in there is killed.  Called again and again, since
  * a group can be removed only once its last process has been reaped. */
 void cgroup_tidy(const struct cgroup *c);
+
+/* Has the kernel killed a process of the daemon's own group for want of memory, since the last
+ * call?  Known in a container, too, where no groups can be made. */
+bool cgroup_oom(struct cgroup *c);
 
 /* The daemon ends: remove all of its own that is empty. */
 void cgroup_close(struct cgroup *c);

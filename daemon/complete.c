@@ -216,7 +216,7 @@ complete_more(struct broker *b, uint32_t index, struct receipt *receipt, const v
 	if (told != NULL)
 		message = told;
 	if (job->flags & JOB_DETACHED)
-		durable_end(b, index, receipt, result, message, NULL);
+		durable_end(b, index, receipt, result, message);
 	else
 		job_ended(b, index, receipt, result, message);
 }

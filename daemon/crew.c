@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "daemon/autopsy.h"
 #include "daemon/broker.h"
 #include "daemon/durable.h"
 #include "daemon/gate.h"
@@ -156,18 +157,6 @@ crew_up(struct broker *b, const struct worker_up_body *up, const struct link_fds
 	return 0;
 }
 
-static const char *
-death_text(char *buffer, size_t size, const struct crew *w, int status)
-{
-	if (WIFSIGNALED(status))
-		snprintf(buffer, size, "worker %u (pid %u) was killed by signal %d (%s)", w->slot,
-			 w->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
-	else
-		snprintf(buffer, size, "worker %u (pid %u) exited with status %d", w->slot, w->pid,
-			 WEXITSTATUS(status));
-	return buffer;
-}
-
 /* Its time counts for whoever submitted it, though no result says how long it was. */
 static void
 note_lost_run(struct broker *b, const struct crew *w, uint32_t ticket)
@@ -179,16 +168,42 @@ note_lost_run(struct broker *b, const struct crew *w, uint32_t ticket)
 		p->strategy->ran(p, job_at(&b->jobs, w->tickets[ticket]), b->now_ns - claimed_ns);
 }
 
+/* The job has ended with its worker; the store is told how that died. */
+static void
+end_with_worker(struct broker *b, uint32_t index, const struct autopsy *autopsy, uint32_t flags,
+		const char *text)
+{
+	struct job *job = job_at(&b->jobs, index);
+	int status = autopsy->down.status;
+	int value = WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+	msgpack_sbuffer map;
+
+	msgpack_sbuffer_init(&map);
+	if (job->flags & JOB_DETACHED)
+		autopsy_pack(autopsy, job->id, &map);
+	struct bytes known = { map.data, map.size };
+	if (job->more != NULL)
+		job->more->autopsy = &known;
+	uint64_t id = job->id;
+	job_complete_as(b, index, JOB_FAILED, autopsy->down.oom ? CAUSE_OOM : CAUSE_WORKER_DIED,
+			value, ERR_WORKER_DIED, flags, text);
+	/* It may be tried again, or wait for the store. */
+	if ((index = jobs_find(&b->jobs, id)) != JOB_NONE &&
+	    (job = job_at(&b->jobs, index))->more != NULL)
+		job->more->autopsy = NULL;
+	msgpack_sbuffer_destroy(&map);
+}
+
 /* The job was started by the worker that is dead. */
 static void
-charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culprit_known)
+charge(struct broker *b, struct crew *w, uint32_t ticket, const struct autopsy *autopsy,
+       bool culprit_known)
 {
 	uint32_t index = w->tickets[ticket];
 	struct job *job = job_at(&b->jobs, index);
-	char text[200];
-	int value = WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+	char text[AUTOPSY_TEXT];
 
-	death_text(text, sizeof(text), w, status);
+	autopsy_text(autopsy, job->id, text, sizeof(text));
 	if (ticket_state(&w->link.shared->tickets[ticket]) == TICKET_DONE)
 		snprintf(text + strlen(text), sizeof(text) - strlen(text),
 			 "; the job had ended, but its result was lost with the link");
@@ -210,8 +225,7 @@ charge(struct broker *b, struct crew *w, uint32_t ticket, int status, bool culpr
 		job_complete_as(b, index, JOB_CANCELLED, CAUSE_CANCELLED, 0, ERR_CANCELLED, 0,
 				"cancelled while it ran");
 	} else {
-		job_complete_as(b, index, JOB_FAILED, CAUSE_WORKER_DIED, value, ERR_WORKER_DIED,
-				culprit_known ? RECEIPT_BYSTANDER : 0, text);
+		end_with_worker(b, index, autopsy, culprit_known ? RECEIPT_BYSTANDER : 0, text);
 	}
 }
 
@@ -251,9 +265,26 @@ drain_dead(struct broker *b, struct crew *w)
 	}
 }
 
+/* What it has begun and will not end. */
+static void
+name_the_dead(struct broker *b, const struct crew *w, struct autopsy *a)
+{
+	uint32_t left = w->outstanding;
+
+	for (uint32_t t = 0; left > 0 && t < LINK_TICKETS; t++) {
+		if (w->tickets[t] == JOB_NONE)
+			continue;
+		left--;
+		if (w->tickets[t] != ORPHAN &&
+		    ticket_state(&w->link.shared->tickets[t]) != TICKET_READY)
+			autopsy_add(a, job_at(&b->jobs, w->tickets[t])->id);
+	}
+}
+
 void
 crew_down(struct broker *b, const struct worker_down_body *down)
 {
+	struct autopsy autopsy = { .down = *down };
 	struct pool *p = down->pool < b->pool_count ? &b->pools[down->pool] : NULL;
 	struct crew *w = p != NULL ? crew_named(p, down->slot, down->generation) : NULL;
 	if (w == NULL)
@@ -262,6 +293,7 @@ crew_down(struct broker *b, const struct worker_down_body *down)
 	/* What it had finished first, then what died with it, then what it never started. */
 	drain_dead(b, w);
 	bool culprit_known = has_stopping(b, w);
+	name_the_dead(b, w, &autopsy);
 	for (uint32_t t = 0; w->outstanding > 0 && t < LINK_TICKETS; t++) {
 		if (w->tickets[t] == JOB_NONE ||
 		    ticket_state(&w->link.shared->tickets[t]) == TICKET_READY)
@@ -269,7 +301,7 @@ crew_down(struct broker *b, const struct worker_down_body *down)
 		if (w->tickets[t] == ORPHAN)
 			crew_settle(b, w, t);
 		else
-			charge(b, w, t, down->status, culprit_known);
+			charge(b, w, t, &autopsy, culprit_known);
 	}
 	crew_take_back(b, w);
 	crew_let_go(w);

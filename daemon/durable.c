@@ -534,10 +534,11 @@ durable_output(struct broker *b, uint32_t index, unsigned stream, const void *by
 /* An attempt's end as a change of `type`, with all that it says copied. */
 static struct order *
 end_order(enum store_change_type type, const struct job *job, const struct receipt *receipt,
-	  const void *result, const void *message, const struct bytes *autopsy)
+	  const void *result, const void *message)
 {
 	uint32_t result_length = receipt->outcome.result_length;
 	uint32_t message_length = receipt->outcome.message_length;
+	const struct bytes *autopsy = job->more->autopsy;
 	size_t at = 0, told = autopsy != NULL ? autopsy->length : 0;
 
 	struct order *o = order_new(type, result_length + (size_t)message_length + told);
@@ -571,10 +572,10 @@ on_retried(struct broker *b, struct order *o)
 
 void
 durable_retry(struct broker *b, uint32_t index, const struct receipt *receipt, const void *result,
-	      const void *message, const struct bytes *autopsy)
+	      const void *message)
 {
 	struct job *job = job_at(&b->jobs, index);
-	struct order *o = end_order(CHANGE_RETRY, job, receipt, result, message, autopsy);
+	struct order *o = end_order(CHANGE_RETRY, job, receipt, result, message);
 
 	/* The claim of this attempt is let go when its end is written; the next has its own. */
 	job->more->fence = 0;
@@ -609,10 +610,10 @@ on_ended(struct broker *b, struct order *o)
 
 void
 durable_end(struct broker *b, uint32_t index, const struct receipt *receipt, const void *result,
-	    const void *message, const struct bytes *autopsy)
+	    const void *message)
 {
 	struct job *job = job_at(&b->jobs, index);
-	struct order *o = end_order(CHANGE_END, job, receipt, result, message, autopsy);
+	struct order *o = end_order(CHANGE_END, job, receipt, result, message);
 
 	job->flags |= JOB_ENDING;
 	if (o == NULL) {

@@ -54,10 +54,10 @@ void durable_output(struct broker *b, uint32_t index, unsigned stream, const voi
 
 /* An attempt is over, the job is not: wake_ns, crashes and flags of job->more hold for the next. */
 void durable_retry(struct broker *b, uint32_t index, const struct receipt *receipt,
-		   const void *result, const void *message, const struct bytes *autopsy);
+		   const void *result, const void *message);
 /* The job is over: job_ended() (broker.h) is called when that is durable. */
 void durable_end(struct broker *b, uint32_t index, const struct receipt *receipt,
-		 const void *result, const void *message, const struct bytes *autopsy);
+		 const void *result, const void *message);
 /* An entry of the history was made. */
 void durable_remembered(struct broker *b);
 /* How many of the newest entries of the history are not in the store yet. */

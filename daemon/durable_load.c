@@ -461,7 +461,7 @@ durable_lost(struct broker *b, uint32_t index)
 	receipt.ended_wall_ns = b->now_ns + b->wall_offset_ns;
 	job->more->forgiven++;
 	retry_remember(job, &receipt);
-	durable_retry(b, index, &receipt, NULL, message, NULL);
+	durable_retry(b, index, &receipt, NULL, message);
 	job->attempt++;
 	durable_go_on(b, index);
 }

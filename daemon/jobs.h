@@ -48,6 +48,7 @@ struct job_more {
 	uint64_t stored_ns;             /* when it was durable; CLOCK_MONOTONIC, 0: not known */
 	uint64_t fence;                 /* of its claim, while a detached job runs */
 	uint64_t waits_since_ns;
+	const struct bytes *autopsy; /* how its worker died, while that is told; NULL: it did not */
 	uint64_t wake_ns;   /* WAIT_TIME, WAIT_BACKOFF; CLOCK_MONOTONIC */
 	uint64_t output[2]; /* bytes of stdout and stderr given to the store, of this attempt */
 	uint32_t cache_entry; /* whose result it makes while it runs; see cache.h */

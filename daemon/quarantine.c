@@ -37,10 +37,11 @@ is_suspect(const struct job *job)
 
 /* Its submitter said what is tried again, and this is not in it. */
 static bool
-is_excluded(const struct policy *policy)
+is_excluded(const struct policy *policy, const struct outcome *o)
 {
-	return policy != NULL && policy->retries > 0 &&
-	       (policy->retry_on & POLICY_RETRY_WORKER_DIED) == 0;
+	uint32_t bit = o->cause == CAUSE_OOM ? POLICY_RETRY_OOM : POLICY_RETRY_WORKER_DIED;
+
+	return policy != NULL && policy->retries > 0 && (policy->retry_on & bit) == 0;
 }
 
 enum verdict
@@ -48,9 +49,9 @@ quarantine_judge(struct job *job, const struct receipt *receipt)
 {
 	struct job_more *more = job->more;
 
-	if (!(job->flags & JOB_DETACHED) || receipt->outcome.cause != CAUSE_WORKER_DIED ||
-	    (receipt->flags & RECEIPT_BYSTANDER) != 0 || is_excluded(more->policy) ||
-	    job->attempt == UINT16_MAX)
+	if (!(job->flags & JOB_DETACHED) || receipt->outcome.error != ERR_WORKER_DIED ||
+	    (receipt->flags & RECEIPT_BYSTANDER) != 0 ||
+	    is_excluded(more->policy, &receipt->outcome) || job->attempt == UINT16_MAX)
 		return VERDICT_NONE;
 	more->crashes++;
 	if (is_suspect(job))
@@ -64,8 +65,8 @@ bool
 quarantine_is_dead(const struct job *job, const struct receipt *receipt)
 {
 	return (job->flags & JOB_DETACHED) && is_suspect(job) &&
-	       receipt->outcome.cause == CAUSE_WORKER_DIED &&
-	       !(receipt->flags & RECEIPT_BYSTANDER) && !(job->flags & JOB_STOPPING);
+	       receipt->outcome.error == ERR_WORKER_DIED && !(receipt->flags & RECEIPT_BYSTANDER) &&
+	       !(job->flags & JOB_STOPPING);
 }
 
 void

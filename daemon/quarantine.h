@@ -15,7 +15,7 @@ enum verdict {
 enum verdict quarantine_judge(struct job *job, const struct receipt *receipt);
 /* Was this the end of a job that ran alone, and killed its worker again? */
 bool quarantine_is_dead(const struct job *job, const struct receipt *receipt);
-#define QUARANTINE_TEXT 600u
+#define QUARANTINE_TEXT 800u
 /* Its last receipt says so: state, error, and a sentence in `text`. */
 void quarantine_sentence(const struct job *job, struct receipt *receipt, const void *message,
 			 char *text, size_t size);

@@ -154,8 +154,13 @@ reply_row(struct broker *b, struct reply *a, const struct store_row *row,
 	reply_key(a, "attempts");
 	msgpack_pack_array(&a->pack, tried);
 	STAILQ_FOREACH (k, attempts, link) {
-		msgpack_pack_map(&a->pack, 1);
+		const struct bytes *autopsy = &k->row.end.autopsy;
+		msgpack_pack_map(&a->pack, autopsy->length > 0 ? 2 : 1);
 		reply_receipt(a, &k->row.end.receipt, k->row.end.result.at, k->row.end.message.at);
+		if (autopsy->length > 0) {
+			reply_key(a, "autopsy");
+			msgpack_sbuffer_write(&a->bytes, autopsy->at, autopsy->length);
+		}
 	}
 }
 

@@ -257,10 +257,11 @@ verb_resize(struct broker *b, const struct request *r)
 		return;
 	}
 	p->wanted = (unsigned)workers;
+	/* In this order: a worker that leaves while the supervisor wants it is replaced. */
+	tell_pool(b, p, p->state);
 	for (unsigned i = 0; i < p->crew_count; i++)
 		if (p->crew[i] != NULL && p->crew[i]->up && p->crew[i]->slot >= p->wanted)
 			crew_retire(b, p->crew[i]);
-	tell_pool(b, p, p->state);
 	struct reply a;
 	reply_begin(&a, 2);
 	reply_text(&a, "pool", p->config->name);

@@ -164,7 +164,7 @@ is_forgiven(const struct job *job, const struct receipt *receipt)
 	const struct policy *policy = job->more->policy;
 
 	return (receipt->flags & RECEIPT_BYSTANDER) != 0 &&
-	       receipt->outcome.cause == CAUSE_WORKER_DIED &&
+	       receipt->outcome.error == ERR_WORKER_DIED &&
 	       ((policy != NULL && policy->retries > 0) || (job->flags & JOB_DETACHED) != 0) &&
 	       job->attempt < UINT16_MAX;
 }
@@ -179,7 +179,7 @@ asks_again(struct job *job, const struct receipt *receipt, uint64_t *ret_wait_ns
 		more->forgiven++;
 		return true;
 	}
-	if (more->flags & STORE_JOB_SUSPECT && receipt->outcome.cause == CAUSE_WORKER_DIED)
+	if (more->flags & STORE_JOB_SUSPECT && receipt->outcome.error == ERR_WORKER_DIED)
 		return false; /* alone, and dead again */
 	unsigned attempt = job->attempt > more->forgiven ? job->attempt - more->forgiven : 1;
 	return more->policy != NULL && job->attempt < UINT16_MAX &&
@@ -234,7 +234,7 @@ retry_instead(struct broker *b, uint32_t index, const struct receipt *receipt, c
 	gate_leave(b, index, receipt->outcome.started_ns);
 	job->more->wake_ns = wait_ns > 0 ? receipt->returned_ns + wait_ns : 0;
 	if (job->flags & JOB_DETACHED)
-		durable_retry(b, index, receipt, result, message, NULL);
+		durable_retry(b, index, receipt, result, message);
 	go_back(b, index);
 	return true;
 }

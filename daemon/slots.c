@@ -138,7 +138,7 @@ after_death(struct slot *slot, bool was_ready, bool progress)
 
 /* Its process has ended.  What can wait comes after its successor's start. */
 static void
-reap(struct slot *slot, int status)
+reap(struct slot *slot, int status, const struct rusage *usage)
 {
 	struct pool_slots *p = slot->pool;
 	unsigned number = slot->number;
@@ -156,7 +156,7 @@ reap(struct slot *slot, int status)
 	if (slot->part == SLOT_OF_POOL)
 		after_death(slot, was_ready, progress);
 	if (dead.part != SLOT_HEIR) /* the broker never knew of one */
-		slot_tell_down(&dead, status);
+		slot_tell_down(&dead, status, usage);
 	if (dead.part == SLOT_OF_POOL && p->slots[number]->pid != 0)
 		slot_tell_up(p->slots[number], false);
 	slot_close_control(&dead);
@@ -167,7 +167,7 @@ reap(struct slot *slot, int status)
 }
 
 void
-slots_reap(struct supervisor *s, pid_t pid, int status)
+slots_reap(struct supervisor *s, pid_t pid, int status, const struct rusage *usage)
 {
 	struct slot *slot;
 
@@ -175,7 +175,7 @@ slots_reap(struct supervisor *s, pid_t pid, int status)
 		return;
 	FOR_EACH_SLOT(s, slot)
 	if (slot->pid == pid) {
-		reap(slot, status);
+		reap(slot, status, usage);
 		return;
 	}
 }

@@ -26,7 +26,7 @@ struct timeval slot_timeval(uint64_t ns);
 uint64_t slot_jobs(const struct slot *slot); /* that this incarnation ever started */
 uint64_t slots_jobs(const struct pool_slots *p);
 void slot_tell_up(const struct slot *slot, bool adopted);
-void slot_tell_down(const struct slot *slot, int status);
+void slot_tell_down(const struct slot *slot, int status, const struct rusage *usage);
 void slots_tell_pool(const struct pool_slots *p, uint32_t flags);
 void slot_close_control(struct slot *slot);
 struct slot *slot_new(struct pool_slots *p, unsigned number); /* NULL: no memory */

@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/log.h"
@@ -74,9 +76,16 @@ slot_tell_up(const struct slot *slot, bool adopted)
 	tell_broker(slot->pool->supervisor, MSG_WORKER_UP, &up, sizeof(up), fds, count);
 }
 
-void
-slot_tell_down(const struct slot *slot, int status)
+static uint64_t
+time_ns(const struct timeval *t)
 {
+	return (uint64_t)t->tv_sec * NS_PER_S + (uint64_t)t->tv_usec * NS_PER_US;
+}
+
+void
+slot_tell_down(const struct slot *slot, int status, const struct rusage *usage)
+{
+	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !slot->ordered;
 	struct worker_down_body down = {
 		.pool = (uint16_t)slot->pool->index,
 		.slot = (uint16_t)slot->number,
@@ -84,6 +93,12 @@ slot_tell_down(const struct slot *slot, int status)
 		.generation = slot->generation,
 		.status = status,
 		.ordered = slot->ordered,
+		.oom = killed && cgroup_oom(&slot->pool->supervisor->cgroup),
+		.memory_peak = (uint64_t)usage->ru_maxrss * 1024,
+		.user_ns = time_ns(&usage->ru_utime),
+		.system_ns = time_ns(&usage->ru_stime),
+		.lived_ns = clock_now() - slot->started_ns,
+		.jobs = slot_jobs(slot),
 	};
 	tell_broker(slot->pool->supervisor, MSG_WORKER_DOWN, &down, sizeof(down), NULL, 0);
 }

@@ -330,19 +330,20 @@ on_child(evutil_socket_t fd, short what, void *context)
 {
 	struct supervisor *s = context;
 	bool strangers = false;
+	struct rusage usage;
 	int status;
 	pid_t pid;
 
 	(void)fd;
 	(void)what;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
 		if (pid == s->broker_pid) {
 			broker_died(s, status);
 			continue;
 		}
 		if (minder_reaped(s, pid, status) || sweeper_reaped(s, pid))
 			continue;
-		slots_reap(s, pid, status);
+		slots_reap(s, pid, status, &usage);
 		strangers = true; /* or a worker, who may have left children */
 	}
 	if (strangers) {

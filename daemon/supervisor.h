@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 
 #include "daemon/cgroup.h"
 #include "daemon/roles.h"
@@ -159,7 +160,7 @@ struct supervisor {
 int slots_open(struct supervisor *s);
 void slots_close(struct supervisor *s);
 void slots_start(struct supervisor *s);
-void slots_reap(struct supervisor *s, pid_t pid, int status);
+void slots_reap(struct supervisor *s, pid_t pid, int status, const struct rusage *usage);
 void slots_announce(struct supervisor *s);      /* tell a new broker of all that live */
 bool slots_settled(const struct supervisor *s); /* every worker ready, or its pool failed */
 bool slots_gone(const struct supervisor *s);

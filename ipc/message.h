@@ -197,7 +197,11 @@ struct worker_down_body {
 	uint32_t generation;
 	int32_t status; /* as waitpid gives it */
 	uint32_t ordered; /* 1: stop, resize or a kill the broker asked for */
-	uint32_t reserved;
+	uint32_t oom; /* 1: the kernel killed it, since its cgroup had no memory left */
+	uint64_t memory_peak; /* bytes; this and the following of its whole life, wait4(2) */
+	uint64_t user_ns, system_ns;
+	uint64_t lived_ns; /* 0: not known */
+	uint64_t jobs; /* begun */
 };
 
 struct worker_kill_body { /* broker asks; the supervisor is the only one who kills */

@@ -17,7 +17,11 @@ attempt_json(const msgpack_object *map)
 	if (!bytes || bytes->type != MSGPACK_OBJECT_BIN ||
 	    pyprep_receipt_decode(bytes->via.bin.ptr, bytes->via.bin.size, &receipt) < 0)
 		return json_null();
-	return json_of_receipt(&receipt, NULL);
+	json_t *json = json_of_receipt(&receipt, NULL);
+	const msgpack_object *autopsy = field_get(map, "autopsy");
+	if (autopsy)
+		json_object_set_new(json, "autopsy", json_of_object(autopsy));
+	return json;
 }
 
 /* What only some jobs have. */
@@ -31,8 +35,7 @@ more_json(const msgpack_object *map)
 	if (field_text_length(map, "key") > 0)
 		json_object_set_new(more, "key", json_sprintf("%.*s", FIELD_TEXT(map, "key")));
 	if (field_text_length(map, "again") > 0)
-		json_object_set_new(more, "again",
-				    json_sprintf("%.*s", FIELD_TEXT(map, "again")));
+		json_object_set_new(more, "again", json_sprintf("%.*s", FIELD_TEXT(map, "again")));
 	if (field_text_length(map, "waits") > 0 && !field_text_is(map, "waits", "nothing"))
 		json_object_set_new(more, "waits", json_sprintf("%.*s", FIELD_TEXT(map, "waits")));
 	if ((count = field_list(map, "labels", &list)) > 0) {

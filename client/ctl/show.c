@@ -92,9 +92,10 @@ print_more(const json_t *more)
 		return;
 	for (i = 0; i < json_array_size(attempts); i++) {
 		item = json_array_get(attempts, i);
-		printf("  attempt %lld: %s, %s%s%s\n",
+		const char *cause = text_of(item, "cause");
+		printf("  attempt %lld: %s%s%s%s%s\n",
 		       (long long)json_integer_value(json_object_get(item, "attempt")),
-		       text_of(item, "state"), text_of(item, "cause"),
+		       text_of(item, "state"), cause[0] ? ", " : "", cause,
 		       json_is_object(json_object_get(item, "error")) ? ": " : "",
 		       text_of(json_object_get(item, "error"), "message"));
 	}
