@@ -363,6 +363,7 @@ open_all(struct broker *b)
 	if (open_pools(b) < 0)
 		return -ENOMEM;
 	LIST_INIT(&b->watchers);
+	STAILQ_INIT(&b->later);
 	TAILQ_INIT(&b->busy);
 	int r = jobs_init(&b->jobs, b->config->max_jobs, b->config->max_job_bytes);
 	if (r == 0)

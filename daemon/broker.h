@@ -209,6 +209,8 @@ struct broker {
 	uint32_t stalled_clients;
 	uint64_t freed_bytes; /* that clients who left had not read; see give_back() */
 	LIST_HEAD(, watcher) watchers;
+	STAILQ_HEAD(, later) later; /* requests about jobs that may still come; request_later.c */
+	uint32_t later_count;
 	struct event *control, *bell, *look_again;
 	struct event *deadline;
 	uint64_t deadline_ns; /* when the timer fires; 0: not armed */
@@ -422,5 +424,6 @@ void job_drop(struct broker *b, uint32_t index);
 void request_handle(struct broker *b, struct client *c, const struct request_body *request,
 		    const void *map, uint32_t length);
 void request_reloaded(struct broker *b, const void *map, uint32_t length, uint32_t flags);
+void requests_loaded(struct broker *b); /* all open jobs are in the table: see request_later.c */
 
 #endif

@@ -189,6 +189,7 @@ loaded(struct broker *b)
 	b->room_made = true; /* submits with a key wait for it */
 	shared_context_drop(d->last_context);
 	d->last_context = NULL;
+	requests_loaded(b);
 	if (d->recovered + d->stranded == 0)
 		return;
 	log_info("%llu detached jobs taken over from the store in %llu ms%s",

@@ -15,12 +15,15 @@ struct request {
 	struct client *client;
 	uint32_t number;
 	const msgpack_object *map;
+	const void *bytes; /* the same, as they came */
+	uint32_t length;
 };
 
 struct verb {
 	const char *name;
 	enum access access;
 	void (*run)(struct broker *b, const struct request *r);
+	bool of_open_jobs; /* named in "id", "ids" or "all": needs them in the table */
 };
 
 /* Fields of the map; false or NULL when they are missing or of another type. */
@@ -61,6 +64,10 @@ void reply_row(struct broker *b, struct reply *a, const struct store_row *row,
 bool request_may_touch(const struct client *c, uint32_t uid);
 /* ... and if not, the error is sent. */
 bool request_may_see(struct broker *b, const struct request *r, uint64_t id, uint32_t uid);
+
+/* request_later.c: true when it names jobs that may still come out of the store; it is handled
+ * again when they have. */
+bool request_later(struct broker *b, const struct request *r);
 
 /* request_wait.c */
 void watchers_tell(struct broker *b, uint64_t id);

@@ -396,19 +396,31 @@ verb_stop(struct broker *b, const struct request *r)
 /* ---- the table ---- */
 
 static const struct verb verbs[] = {
-	{ "resolve", ACCESS_SUBMIT, verb_resolve }, { "kinds", ACCESS_SUBMIT, verb_kinds },
-	{ "status", ACCESS_SUBMIT, verb_status },   { "ls", ACCESS_SUBMIT, verb_ls },
-	{ "show", ACCESS_SUBMIT, verb_show },       { "wait", ACCESS_SUBMIT, verb_wait },
-	{ "cancel", ACCESS_SUBMIT, verb_cancel },   { "context", ACCESS_SUBMIT, verb_context },
-	{ "ping", ACCESS_SUBMIT, verb_ping },       { "resize", ACCESS_OPERATE, verb_resize },
-	{ "pause", ACCESS_OPERATE, verb_pause },    { "resume", ACCESS_OPERATE, verb_resume },
-	{ "reload", ACCESS_OPERATE, verb_reload },  { "stop", ACCESS_OPERATE, verb_stop },
-	{ "ipc", ACCESS_SUBMIT, verb_ipc },         { "leaks", ACCESS_SUBMIT, verb_leaks },
-	{ "doctor", ACCESS_SUBMIT, verb_doctor },   { "hold", ACCESS_SUBMIT, verb_hold },
-	{ "release", ACCESS_SUBMIT, verb_release }, { "logs", ACCESS_SUBMIT, verb_logs },
-	{ "drain", ACCESS_OPERATE, verb_drain },    { "rm", ACCESS_SUBMIT, verb_rm },
+	{ "resolve", ACCESS_SUBMIT, verb_resolve },
+	{ "kinds", ACCESS_SUBMIT, verb_kinds },
+	{ "status", ACCESS_SUBMIT, verb_status },
+	{ "ls", ACCESS_SUBMIT, verb_ls },
+	{ "show", ACCESS_SUBMIT, verb_show },
+	{ "wait", ACCESS_SUBMIT, verb_wait },
+	{ "cancel", ACCESS_SUBMIT, verb_cancel, true },
+	{ "context", ACCESS_SUBMIT, verb_context },
+	{ "ping", ACCESS_SUBMIT, verb_ping },
+	{ "resize", ACCESS_OPERATE, verb_resize },
+	{ "pause", ACCESS_OPERATE, verb_pause },
+	{ "resume", ACCESS_OPERATE, verb_resume },
+	{ "reload", ACCESS_OPERATE, verb_reload },
+	{ "stop", ACCESS_OPERATE, verb_stop },
+	{ "ipc", ACCESS_SUBMIT, verb_ipc },
+	{ "leaks", ACCESS_SUBMIT, verb_leaks },
+	{ "doctor", ACCESS_SUBMIT, verb_doctor },
+	{ "hold", ACCESS_SUBMIT, verb_hold, true },
+	{ "release", ACCESS_SUBMIT, verb_release, true },
+	{ "logs", ACCESS_SUBMIT, verb_logs },
+	{ "drain", ACCESS_OPERATE, verb_drain },
+	{ "rm", ACCESS_SUBMIT, verb_rm },
 	{ "retry", ACCESS_SUBMIT, verb_retry },
-	{ "strategy", ACCESS_OPERATE, verb_strategy }, { "why", ACCESS_SUBMIT, verb_why },
+	{ "strategy", ACCESS_OPERATE, verb_strategy },
+	{ "why", ACCESS_SUBMIT, verb_why, true },
 	{ "report", ACCESS_SUBMIT, verb_report },
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
@@ -427,7 +439,7 @@ run_verb(struct broker *b, const struct request *r)
 				      "\"%s\" is for operators: root, the daemon's user, and those "
 				      "named in operators of the [daemon] section",
 				      name);
-		else
+		else if (!verbs[i].of_open_jobs || !request_later(b, r))
 			verbs[i].run(b, r);
 		return;
 	}
@@ -438,7 +450,9 @@ void
 request_handle(struct broker *b, struct client *c, const struct request_body *request,
 	       const void *map, uint32_t length)
 {
-	struct request r = { .client = c, .number = request->number };
+	struct request r = {
+		.client = c, .number = request->number, .bytes = map, .length = length
+	};
 
 	b->now_ns = clock_now(); /* the broker may have slept until this came */
 	if (!is_one_map(map, length)) {

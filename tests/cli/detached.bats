@@ -104,6 +104,17 @@ until_status() {
 	says 0 "removed 1 job" rm "$id"
 }
 
+@test "release, cancel, hold and why of jobs that a new broker has yet to read" {
+	last=$(pyprepctl submit -d -q --hold --count 20000 noop | tail -1)
+	kill -9 "$(pyprepctl status --json | jq .broker.pid)"
+	says 0 "released 1 job" release "$last"
+	run -0 pyprepctl wait -q "$last"
+	kill -9 "$(pyprepctl status --json | jq .broker.pid)"
+	[[ $(pyprepctl why "$((last - 1))") == *"pyprepctl release $((last - 1))"* ]]
+	kill -9 "$(pyprepctl status --json | jq .broker.pid)"
+	says 0 "cancelled 19999 jobs" cancel --all
+}
+
 @test "status tells of the store, drain of its pools" {
 	pyprepctl submit -d -q noop >/dev/null
 	[ "$(pyprepctl status --json | jq -r .store.engine,.store.state | tr '\n' ' ')" = "sqlite ok " ]
