@@ -76,7 +76,7 @@ quarantine_sentence(const struct job *job, struct receipt *receipt, const void *
 	int n = snprintf(
 		text, size,
 		"it killed its worker %u times, the last time alone on a fresh one, and is put "
-		"aside; `pyprepctl retry %llu` tries it again.  The last time: %.*s",
+		"aside; `pyprepctl retry %llu` tries it again. The last time: %.*s",
 		job->more->crashes, (unsigned long long)job->id,
 		(int)receipt->outcome.message_length, message != NULL ? (const char *)message : "");
 	receipt->outcome.state = JOB_DEAD;
