@@ -2,7 +2,8 @@
  * outbox.c - messages from the supervisor to the broker.
  *
  * The supervisor never waits for the broker (it may be stopped, or about to be
- * replaced): what its socket does not take is kept, in order, and sent when it does.
+ * replaced): what its socket does not take is kept, in order, and sent when it does.  So is what
+ * is told while orphans are held.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +54,7 @@ tell_broker(struct supervisor *s, unsigned type, const void *body, size_t length
 	if (s->broker_pid == 0 || s->broker_control < 0)
 		return;
 	int r = -EAGAIN;
-	if (STAILQ_EMPTY(&s->outbox))
+	if ((STAILQ_EMPTY(&s->outbox) && !s->orphans_held) || type == MSG_BEAT)
 		r = frame_send(s->broker_control, type, body, NULL, 0, fds, fd_count);
 	if (r == -EAGAIN)
 		keep(s, type, body, length, fds, fd_count);
@@ -65,7 +66,7 @@ outbox_flush(struct supervisor *s)
 {
 	struct letter *l;
 
-	while ((l = STAILQ_FIRST(&s->outbox)) != NULL) {
+	while (!s->orphans_held && (l = STAILQ_FIRST(&s->outbox)) != NULL) {
 		int r = frame_send(s->broker_control, l->type, l->body, NULL, 0, l->fds,
 				   l->fd_count);
 		if (r == -EAGAIN) {

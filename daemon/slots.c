@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/executor.h"
+#include "daemon/kind.h"
 #include "daemon/log.h"
 #include "daemon/slots.h"
 #include "ipc/clock.h"
@@ -155,6 +157,8 @@ reap(struct slot *slot, int status, const struct rusage *usage)
 	slot->link = (struct link_fds)LINK_NO_FDS;
 	if (slot->part == SLOT_OF_POOL)
 		after_death(slot, was_ready, progress);
+	if (p->config->executor->classes & 1u << KIND_COMMAND)
+		orphans_hold(p->supervisor);
 	if (dead.part != SLOT_HEIR) /* the broker never knew of one */
 		slot_tell_down(&dead, status, usage);
 	if (dead.part == SLOT_OF_POOL && p->slots[number]->pid != 0)

@@ -239,7 +239,7 @@ set_deadline(struct supervisor *s, uint64_t ns)
 static void
 end_if_alone(struct supervisor *s)
 {
-	if (s->phase != STOP || !slots_gone(s) || s->minder.pid != 0)
+	if (s->phase != STOP || !slots_gone(s) || s->minder.pid != 0 || s->orphans_held)
 		return;
 	if (s->broker_pid == 0)
 		event_base_loopbreak(s->base);
@@ -456,7 +456,8 @@ open_events(struct supervisor *s)
 	s->deadline = evtimer_new(s->base, on_deadline, s);
 	s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
 	s->tell_later = evtimer_new(s->base, on_tell_later, s);
-	if (s->deadline == NULL || s->watchdog == NULL || s->tell_later == NULL)
+	if (s->deadline == NULL || s->watchdog == NULL || s->tell_later == NULL ||
+	    orphans_open(s) < 0)
 		return -ENOMEM;
 	s->watchdog_ns = notify_watchdog_ns();
 	if (s->watchdog_ns > 0) {
@@ -524,6 +525,7 @@ close_all(struct supervisor *s)
 		event_free(s->signals[i]);
 	event_free(s->deadline);
 	event_free(s->tell_later);
+	orphans_close(s);
 	event_free(s->watchdog);
 	event_base_free(s->base);
 	segment_unmap(s->board, sizeof(struct board));

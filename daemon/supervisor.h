@@ -144,6 +144,8 @@ struct supervisor {
 	struct minder minder;
 	struct sweeper sweeper;
 	struct cgroup cgroup;
+	struct event *orphans_patience; /* how long the outbox is held for them: orphans.c */
+	bool orphans_held;
 	struct event *refill; /* make spares when nothing else is to do */
 	struct event *watchdog, *deadline;
 	struct event *tell_later; /* lines that were left out are told then */
@@ -208,13 +210,17 @@ bool sweeper_reaped(struct supervisor *s, pid_t pid); /* true: it was the sweepe
 void sweeper_stop(struct supervisor *s);
 void sweeper_close(struct supervisor *s);
 
-/* outbox.c: to the broker; without one, nothing is kept. */
+/* outbox.c: to the broker; without one, nothing is kept.  While orphans are held all waits, in
+ * order, but the beat. */
 void tell_broker(struct supervisor *s, unsigned type, const void *body, size_t length,
 		 const int *fds, int fd_count);
 void outbox_flush(struct supervisor *s);
 void outbox_clear(struct supervisor *s);
 
 /* orphans.c: kill and reap children that are nobody's. */
+int orphans_open(struct supervisor *s); /* 0 or -errno */
+void orphans_close(struct supervisor *s);
+void orphans_hold(struct supervisor *s); /* a worker has died: until what it left is gone */
 void orphans_end(struct supervisor *s);
 
 /* directory.c: make the runtime directory and take it, or wait for what a killed daemon left
