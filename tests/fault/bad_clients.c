@@ -55,6 +55,12 @@ print_report(const struct crowd_report *r)
 	print_arm("good, among all of them", &r->among);
 	print_arm("good, others come and go", &r->churn);
 	print_arm("good, alone again", &r->alone[1]);
+	printf("a client costs the broker: idle %.1f kB, stalled %.1f kB, unread %.0f kB, gone "
+	       "%.1f "
+	       "kB; the good one's p99: %.0f us alone, %.0f us among them\n",
+	       r->cost[CROWD_IDLE].broker_bytes / 1e3, r->cost[CROWD_STALLED].broker_bytes / 1e3,
+	       r->cost[CROWD_UNREAD].broker_bytes / 1e3, r->cost[CROWD_HALF].broker_bytes / 1e3,
+	       r->alone[0].p99_us, r->among.p99_us);
 }
 
 int

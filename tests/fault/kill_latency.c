@@ -40,6 +40,13 @@ print_report(const struct endings_report *r)
 	       r->rounds, r->seconds, r->unstarted, r->retried, r->early, (uintmax_t)r->begun,
 	       (uintmax_t)r->twice, (uintmax_t)r->at_once, r->left, (uintmax_t)r->load_jobs,
 	       (uintmax_t)r->load_wrong);
+	printf("p99 from the cancel until all is gone: obedient %.1f ms, stubborn %.1f ms beyond "
+	       "the "
+	       "grace, computing %.1f ms; nothing left: %s; ran twice at once: %ju\n",
+	       r->times[ENDED_BY_CANCEL][ENDING_OBEDIENT].gone_ms[1],
+	       r->times[ENDED_BY_CANCEL][ENDING_STUBBORN].gone_ms[1] - ENDINGS_GRACE_MS,
+	       r->times[ENDED_BY_CANCEL][ENDING_COMPUTING].gone_ms[1], r->left == 0 ? "yes" : "NO",
+	       (uintmax_t)(r->twice + r->at_once));
 }
 
 int
