@@ -16,6 +16,8 @@ held() {
 @test "drill daemon-kill" { held daemon-kill 2s; }
 @test "drill oom" { held oom 1s; }
 @test "drill clock-jump" { held clock-jump 2s; }
+@test "drill hang" { held hang 2s; }
+@test "drill fd-exhaustion" { held fd-exhaustion 1s; }
 
 @test "drill disk-full" {
 	[ "$(id -u)" = 0 ] || skip "mounts a small disk: root only"

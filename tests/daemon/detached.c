@@ -174,9 +174,16 @@ start_again(struct run *r)
 
 	wait_exit(r->d->pid, PATIENCE_MS);
 	daemon_launch(r->d);
-	if (!wait_until(PATIENCE_MS, daemon_status(r->d, &status) == 0))
+	if (!wait_until(PATIENCE_MS, daemon_status(r->d, &status) == 0)) {
 		snprintf(r->report->text, sizeof(r->report->text),
 			 "the daemon did not come up again");
+		struct command_result said =
+			run_command("tail -n 20 %s; ps -eo pid,ppid,stat,wchan:24,etimes,args | "
+				    "grep '[p]yprepd'; ls -lR %s",
+				    r->d->log, r->d->root);
+		fprintf(stderr, "%s", said.output);
+		command_free(&said);
+	}
 	r->back_ms[r->report->supervisors] = (unsigned)(test_now_ms() - from_ms);
 }
 
