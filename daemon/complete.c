@@ -68,11 +68,12 @@ receipt_of(const struct broker *b, const struct job *job, struct receipt *ret)
 	};
 	if (job->array != NULL)
 		array_counts(job->array, &ret->items, &ret->items_failed);
-	if (job->handed_ns != 0 && job->state != JOB_QUEUED) {
+	/* Of one that is over and waits for the store, the worker may be another by now. */
+	if (job->handed_ns != 0 && job->state != JOB_QUEUED && !(job->flags & JOB_ENDING)) {
 		const struct crew *w = b->pools[job->pool].crew[job->place];
 		ret->slot = w->slot;
 		ret->worker_pid = w->pid;
-		if (job->state == JOB_RUNNING && job->array == NULL)
+		if (job->state == JOB_RUNNING && job->array == NULL && w->up)
 			ret->outcome.started_ns =
 				atomic_load(&w->link.shared->tickets[job->ticket].claimed_ns);
 	}

@@ -313,7 +313,7 @@ reply_worker(struct why *w, struct reply *a)
 	struct receipt receipt;
 
 	reply_key(a, "worker");
-	if (job->state != JOB_RUNNING) {
+	if (job->state != JOB_RUNNING || (job->flags & JOB_ENDING)) {
 		msgpack_pack_nil(&a->pack);
 		return;
 	}

@@ -129,11 +129,12 @@ fill_up(const char *path)
 		close(fd);
 }
 
-Test(why_said, of_a_store_that_cannot_be_written)
-{
-	char state[128], filling[160];
-	struct pyprep_receipt r;
+static char state[128], filling[160];
 
+/* A daemon with a small disk of its own. */
+static void
+begin_on_small_disk(void)
+{
 	if (geteuid() != 0)
 		cr_skip_test("needs root to mount a small disk");
 	daemon_prepare(&d, CONFIG);
@@ -144,16 +145,38 @@ Test(why_said, of_a_store_that_cannot_be_written)
 		cr_skip_test("may not mount");
 	daemon_launch(&d);
 	cr_assert(daemon_wait_ready(&d, 20000));
-	struct pyprep *p = daemon_connect(&d);
-	cr_assert_eq(ask(p, "pause", "pool=cpu", NULL), 0);
-	uint64_t id = detach(p, "noop", NULL, NULL, NULL);
-	cr_assert(reasons_are(p, id, "paused"), "%s", ask_answer);
-	/* Until a submit is refused: what the store had reserved is used up first. */
+}
+
+/* Until a submit is refused: what the store had reserved is used up first. */
+static void
+use_up(struct pyprep *p)
+{
+	struct pyprep_receipt r;
+
 	for (bool full = false; !full;) {
 		fill_up(filling);
 		full = detach(p, "noop", NULL, NULL, &r) == 0;
 	}
 	cr_expect_str_eq(r.error_code, "store_full");
+}
+
+static void
+end_on_small_disk(void)
+{
+	daemon_end(&d);
+	umount(state);
+}
+
+Test(why_said, of_a_store_that_cannot_be_written)
+{
+	struct pyprep_receipt r;
+
+	begin_on_small_disk();
+	struct pyprep *p = daemon_connect(&d);
+	cr_assert_eq(ask(p, "pause", "pool=cpu", NULL), 0);
+	uint64_t id = detach(p, "noop", NULL, NULL, NULL);
+	cr_assert(reasons_are(p, id, "paused"), "%s", ask_answer);
+	use_up(p);
 	cr_assert_eq(ask(p, "resume", "pool=cpu", NULL), 0);
 	cr_expect(wait_until(20000, reasons_are(p, id, "store")), "%s", ask_answer);
 	cr_expect(strstr(ask_answer, "No space left on device") != NULL, "%s", ask_answer);
@@ -161,6 +184,35 @@ Test(why_said, of_a_store_that_cannot_be_written)
 	end_of(p, id, 60000, &r);
 	cr_expect_str_eq(r.state, "succeeded");
 	pyprep_close(p);
-	daemon_end(&d);
-	umount(state);
+	end_on_small_disk();
+}
+
+/* It is over, and so are its worker and the place that it had there. */
+Test(why_said, of_a_job_whose_end_waits_for_the_store)
+{
+	struct pyprep_receipt r;
+	char words[64];
+
+	begin_on_small_disk();
+	struct pyprep *p = daemon_connect(&d);
+	pid_t broker = daemon_broker(&d);
+	uint64_t id = detach(p, "sleep", "ms=600000", NULL, NULL);
+	cr_assert(wait_until(20000, jobs_started(p) == 1));
+	use_up(p);
+	cr_assert_eq(ask(p, "resize", "pool=cpu workers=0", NULL), 0);
+	snprintf(words, sizeof(words), "ids=%ju,", (uintmax_t)id);
+	cr_assert_eq(ask(p, "cancel", words, NULL), 0);
+	snprintf(words, sizeof(words), "id=%ju", (uintmax_t)id);
+	cr_expect(wait_until(20000, ask(p, "why", words, NULL) == 0 &&
+					    strstr(ask_answer, "\"ending\"=>true")),
+		  "%s", ask_answer);
+	cr_expect(strstr(ask_answer, "\"worker\"=>nil"), "%s", ask_answer);
+	cr_assert_eq(ask(p, "show", words, NULL), 0);
+	cr_expect(strstr(ask_answer, "\"detached\"=>true"), "%s", ask_answer);
+	cr_expect_eq(daemon_broker(&d), broker, "it died of the question");
+	unlink(filling);
+	end_of(p, id, 60000, &r);
+	cr_expect_str_eq(r.state, "cancelled");
+	pyprep_close(p);
+	end_on_small_disk();
 }
