@@ -94,11 +94,15 @@ make_store(struct minder *n)
 
 	if (n->store != NULL)
 		return 0;
-	int r = segment_create("pyprep-manager", sizeof(*n->store), &n->store_memfd);
-	if (r == 0)
-		r = segment_map(n->store_memfd, sizeof(*n->store), &base);
+	int fd = -1, r = segment_create("pyprep-manager", sizeof(*n->store), &fd);
 	if (r < 0)
 		return r;
+	r = segment_map(fd, sizeof(*n->store), &base);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	n->store_memfd = fd;
 	store_init(base);
 	(void)madvise(base, sizeof(*n->store), MADV_DONTFORK); /* the manager maps it itself */
 	n->store = base;
@@ -132,7 +136,7 @@ on_control(evutil_socket_t fd, short what, void *context)
 		if (in.type == MSG_READY)
 			set_state(s, MANAGER_RUNNING);
 	}
-	if (r != -EAGAIN) /* end of file: its death is handled when it is reaped */
+	if (frame_is_end(r)) /* end of file: its death is handled when it is reaped */
 		event_del(s->minder.event);
 }
 
@@ -163,7 +167,10 @@ start(struct supervisor *s)
 	}
 	n->pid = r;
 	n->event = event_new(s->base, n->control, EV_READ | EV_PERSIST, on_control, s);
-	event_add(n->event, NULL);
+	if (n->event == NULL || event_add(n->event, NULL) < 0) {
+		log_error("no memory to watch the manager; it is replaced");
+		kill(n->pid, SIGKILL);
+	}
 	set_state(s, MANAGER_STARTING);
 }
 

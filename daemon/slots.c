@@ -206,7 +206,7 @@ slots_order(struct supervisor *s, const struct worker_kill_body *order)
 
 	if (slot == NULL)
 		return; /* the order is carried out */
-	slot->ordered = true;
+	slot->ordered = order->unusable == 0;
 	if (order->signal != 0) {
 		kill(slot->pid, (int)order->signal);
 		return;
@@ -271,18 +271,8 @@ slots_reschedule(struct pool_slots *p)
 
 /* ---- all of them ---- */
 
-int
-slots_open(struct supervisor *s)
-{
-	if (spares_open(s) < 0)
-		return -ENOMEM;
-	for (unsigned i = 0; i < s->config->pool_count; i++)
-		slots_new_pool(s, i);
-	return 0;
-}
-
-void
-slots_new_pool(struct supervisor *s, unsigned index)
+static int
+new_pool(struct supervisor *s, unsigned index)
 {
 	s->pools[index] = (struct pool_slots){
 		.supervisor = s,
@@ -293,6 +283,18 @@ slots_new_pool(struct supervisor *s, unsigned index)
 		.heirs_again = evtimer_new(s->base, heirs_on_timer, &s->pools[index]),
 	};
 	s->pool_count = index + 1;
+	return s->pools[index].heirs_again == NULL ? -ENOMEM : 0;
+}
+
+int
+slots_open(struct supervisor *s)
+{
+	if (spares_open(s) < 0)
+		return -ENOMEM;
+	for (unsigned i = 0; i < s->config->pool_count; i++)
+		if (new_pool(s, i) < 0)
+			return -ENOMEM;
+	return 0;
 }
 
 void

@@ -203,7 +203,7 @@ on_control(evutil_socket_t fd, short what, void *context)
 			heirs_begin(slot->pool);
 		supervisor_progress(slot->pool->supervisor);
 	}
-	if (r != -EAGAIN) /* end of file: its death is handled when it is reaped */
+	if (frame_is_end(r)) /* end of file: its death is handled when it is reaped */
 		event_del(slot->control_event);
 }
 
@@ -235,7 +235,11 @@ slot_start(struct slot *slot)
 	slot->state = SLOT_STARTING;
 	slot->control_event =
 		event_new(s->base, slot->control, EV_READ | EV_PERSIST, on_control, slot);
-	event_add(slot->control_event, NULL);
+	if (slot->control_event == NULL || event_add(slot->control_event, NULL) < 0) {
+		log_error("no memory to watch worker %s/%u; it is replaced", slot_pool(slot),
+			  slot->number);
+		kill(slot->pid, SIGKILL); /* when it is reaped it has made no progress */
+	}
 	return 0;
 }
 
@@ -272,6 +276,10 @@ slot_new(struct pool_slots *p, unsigned number)
 	slot->control = -1;
 	slot->link = (struct link_fds)LINK_NO_FDS;
 	slot->timer = evtimer_new(p->supervisor->base, on_timer, slot);
+	if (slot->timer == NULL) {
+		free(slot);
+		return NULL;
+	}
 	return slot;
 }
 

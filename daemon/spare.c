@@ -19,8 +19,13 @@ spare_main(const struct birth *birth)
 	struct pollfd control = { .fd = birth->control, .events = POLLIN };
 	const char *why = "";
 
-	poll(&control, 1, -1);
-	if (frame_recv(birth->control, &in, &why) < 0)
+	int r;
+
+	do {
+		poll(&control, 1, -1);
+		r = frame_recv(birth->control, &in, &why);
+	} while (r < 0 && !frame_is_end(r));
+	if (r < 0)
 		return EXIT_SUCCESS; /* end of file: it is not needed */
 	if (in.type != MSG_ASSIGN || in.fd_count < 2)
 		return EXIT_FAILURE;

@@ -24,8 +24,9 @@
 
 #define BROKER_DEATHS_MOST 5u
 #define BROKER_WINDOW_NS   (10 * NS_PER_S)
-#define STOP_PATIENCE_S    2 /* workers and broker, after they were told to end */
-#define HARD_SLACK_S       3 /* beyond the longest grace */
+#define BROKER_AGAIN_US    500000 /* after a start that came to nothing */
+#define STOP_PATIENCE_S    2      /* workers and broker, after they were told to end */
+#define HARD_SLACK_S       3      /* beyond the longest grace */
 
 /* ---- the broker ---- */
 
@@ -41,8 +42,7 @@ on_reload_asked(struct supervisor *s)
 	struct request_body body = { 0 };
 
 	reload(s, &map, &length, &body.flags);
-	if (s->broker_control >= 0)
-		(void)frame_send(s->broker_control, MSG_RELOAD, &body, map, length, NULL, 0);
+	tell_broker_more(s, MSG_RELOAD, &body, sizeof(body), map, length);
 	free(map);
 }
 
@@ -125,16 +125,18 @@ on_broker(evutil_socket_t fd, short what, void *context)
 	int r;
 
 	(void)what;
-	while (s->broker_control == fd && (r = frame_recv(fd, &in, &why)) != -EAGAIN) {
-		if (r < 0) { /* end of file: its death is handled when it is reaped */
+	while (s->broker_control == fd) {
+		r = frame_recv(fd, &in, &why);
+		if (frame_is_end(r)) /* its death is handled when it is reaped */
 			event_del(s->broker_event);
+		if (r < 0)
 			return;
-		}
 		on_broker_frame(s, &in);
 		frame_close_fds(&in);
 	}
 }
 
+/* Or there was no memory to send: it is tried again. */
 static void
 on_broker_writable(evutil_socket_t fd, short what, void *context)
 {
@@ -147,15 +149,42 @@ static void
 forget_broker(struct supervisor *s)
 {
 	outbox_clear(s);
-	if (s->broker_event != NULL) {
+	if (s->broker_event != NULL)
 		event_free(s->broker_event);
+	if (s->broker_writable != NULL)
 		event_free(s->broker_writable);
-	}
 	s->broker_event = s->broker_writable = NULL;
 	if (s->broker_control >= 0)
 		close(s->broker_control);
 	s->broker_control = -1;
 	s->broker_ready = false;
+}
+
+static bool
+broker_dies_too_often(struct supervisor *s)
+{
+	uint64_t now_ns = clock_now();
+	unsigned recent = 0;
+
+	s->broker_deaths_ns[s->broker_deaths++ % DEATHS_KEPT] = now_ns;
+	for (unsigned i = 0; i < DEATHS_KEPT && i < s->broker_deaths; i++)
+		recent += now_ns - s->broker_deaths_ns[i] <= BROKER_WINDOW_NS;
+	if (recent <= BROKER_DEATHS_MOST)
+		return false;
+	log_error("the broker died %u times in %llu s; giving up", BROKER_DEATHS_MOST + 1,
+		  (unsigned long long)(BROKER_WINDOW_NS / NS_PER_S));
+	s->exit_status = EXIT_FAILURE;
+	begin_stop(s);
+	return true;
+}
+
+static bool
+watch_broker(struct supervisor *s)
+{
+	s->broker_event = event_new(s->base, s->broker_control, EV_READ | EV_PERSIST, on_broker, s);
+	s->broker_writable = event_new(s->base, s->broker_control, EV_WRITE, on_broker_writable, s);
+	return s->broker_event != NULL && s->broker_writable != NULL &&
+	       event_add(s->broker_event, NULL) == 0;
 }
 
 static void
@@ -168,37 +197,39 @@ start_broker(struct supervisor *s)
 	atomic_fetch_add(&s->board->broker_generation, 1);
 	pid_t pid = spawn(ROLE_BROKER, &birth, &s->broker_control);
 	if (pid < 0) {
-		log_error("cannot start the broker: %s; giving up", strerror(-pid));
-		s->exit_status = EXIT_FAILURE;
-		begin_stop(s);
+		struct timeval pause = { .tv_usec = BROKER_AGAIN_US };
+		log_error("cannot start the broker: %s", strerror(-pid));
+		if (!broker_dies_too_often(s))
+			event_add(s->broker_again, &pause);
 		return;
 	}
 	s->broker_pid = pid;
 	s->beats_back = s->beats_sent;
-	s->broker_event = event_new(s->base, s->broker_control, EV_READ | EV_PERSIST, on_broker, s);
-	s->broker_writable = event_new(s->base, s->broker_control, EV_WRITE, on_broker_writable, s);
-	event_add(s->broker_event, NULL);
+	if (!watch_broker(s)) {
+		log_error("no memory to watch the broker; it is replaced");
+		kill(pid, SIGKILL);
+		return;
+	}
 	slots_announce(s);
 	minder_announce(s);
 }
 
-static bool
-broker_dies_too_often(struct supervisor *s)
+static void
+on_broker_again(evutil_socket_t fd, short what, void *context)
 {
-	uint64_t now_ns = clock_now();
-	unsigned recent = 0;
+	struct supervisor *s = context;
 
-	s->broker_deaths_ns[s->broker_deaths++ % DEATHS_KEPT] = now_ns;
-	for (unsigned i = 0; i < DEATHS_KEPT && i < s->broker_deaths; i++)
-		recent += now_ns - s->broker_deaths_ns[i] <= BROKER_WINDOW_NS;
-	return recent > BROKER_DEATHS_MOST;
+	(void)fd;
+	(void)what;
+	if (s->phase == RUN && s->broker_pid == 0)
+		start_broker(s);
 }
 
 static void
 broker_died(struct supervisor *s, int status)
 {
 	/* Its last words: what it said before it answered a client holds. */
-	if (s->broker_control >= 0)
+	if (s->broker_event != NULL)
 		on_broker(s->broker_control, 0, s);
 	s->broker_pid = 0;
 	forget_broker(s);
@@ -216,12 +247,7 @@ broker_died(struct supervisor *s, int status)
 		begin_stop(s);
 	} else if (s->phase != RUN) {
 		begin_stop(s); /* its jobs went with it: nothing is left to drain */
-	} else if (broker_dies_too_often(s)) {
-		log_error("the broker died %u times in %llu s; giving up", BROKER_DEATHS_MOST + 1,
-			  (unsigned long long)(BROKER_WINDOW_NS / NS_PER_S));
-		s->exit_status = EXIT_FAILURE;
-		begin_stop(s);
-	} else {
+	} else if (!broker_dies_too_often(s)) {
 		start_broker(s);
 	}
 }
@@ -456,8 +482,10 @@ open_events(struct supervisor *s)
 	s->deadline = evtimer_new(s->base, on_deadline, s);
 	s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
 	s->tell_later = evtimer_new(s->base, on_tell_later, s);
+	s->broker_again = evtimer_new(s->base, on_broker_again, s);
+	s->outbox_again = evtimer_new(s->base, on_broker_writable, s);
 	if (s->deadline == NULL || s->watchdog == NULL || s->tell_later == NULL ||
-	    orphans_open(s) < 0)
+	    s->broker_again == NULL || s->outbox_again == NULL || orphans_open(s) < 0)
 		return -ENOMEM;
 	s->watchdog_ns = notify_watchdog_ns();
 	if (s->watchdog_ns > 0) {
@@ -526,6 +554,8 @@ close_all(struct supervisor *s)
 	event_free(s->deadline);
 	event_free(s->tell_later);
 	orphans_close(s);
+	event_free(s->broker_again);
+	event_free(s->outbox_again);
 	event_free(s->watchdog);
 	event_base_free(s->base);
 	segment_unmap(s->board, sizeof(struct board));

@@ -89,8 +89,8 @@ struct letter {
 	unsigned type;
 	int fds[FRAME_FDS_MAX];
 	int fd_count;
-	size_t length;
-	unsigned char body[80];
+	size_t length, tail_length;
+	unsigned char body[]; /* and the tail */
 };
 
 #define SPARE_LINKS BOARD_SPARES
@@ -133,6 +133,8 @@ struct supervisor {
 	int broker_control;
 	bool broker_ready;
 	struct event *broker_event, *broker_writable;
+	struct event *broker_again; /* one could not be started: try again */
+	struct event *outbox_again;
 	uint64_t broker_deaths_ns[DEATHS_KEPT];
 	unsigned broker_deaths;
 	STAILQ_HEAD(, letter) outbox;
@@ -177,7 +179,6 @@ void slots_order(struct supervisor *s, const struct worker_kill_body *order);
 void slots_recycle(struct supervisor *s, const struct worker_kill_body *order);
 void heirs_on_timer(evutil_socket_t fd, short what, void *context);
 bool slots_owns(const struct supervisor *s, pid_t pid);
-void slots_new_pool(struct supervisor *s, unsigned index);
 
 /* spares.c */
 int spares_open(struct supervisor *s); /* 0, or -1: no memory */
@@ -214,6 +215,8 @@ void sweeper_close(struct supervisor *s);
  * order, but the beat. */
 void tell_broker(struct supervisor *s, unsigned type, const void *body, size_t length,
 		 const int *fds, int fd_count);
+void tell_broker_more(struct supervisor *s, unsigned type, const void *body, size_t length,
+		      const void *tail, size_t tail_length);
 void outbox_flush(struct supervisor *s);
 void outbox_clear(struct supervisor *s);
 

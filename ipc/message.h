@@ -15,6 +15,7 @@
 #ifndef PYPREP_IPC_MESSAGE_H
 #define PYPREP_IPC_MESSAGE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -209,7 +210,7 @@ struct worker_kill_body { /* broker asks; the supervisor is the only one who kil
 	uint16_t slot;
 	uint32_t generation;
 	uint32_t signal;
-	uint32_t reserved;
+	uint32_t unusable; /* the broker could not take it up: no progress, so its successor waits */
 };
 
 struct pool_body { /* both ways: the pool as it is; as it shall be */
@@ -358,8 +359,15 @@ int frame_send(int fd, unsigned type, const void *body, const void *tail, size_t
 
 /* Receive one frame; `in->fds` are close-on-exec and the caller's to close, also on
  * failure none is left open.  0 or: -EAGAIN nothing there, -EPIPE end of file, -EPROTO
- * not a frame (*why says what was wrong). */
+ * not a frame (*why says what was wrong), -ENOMEM, and it is still there. */
 int frame_recv(int fd, struct frame_in *in, const char **why);
+
+/* Has the conversation ended?  No: there is nothing now, or no memory to take it. */
+static inline bool
+frame_is_end(int r)
+{
+	return r < 0 && r != -EAGAIN && r != -ENOMEM && r != -ENOBUFS;
+}
 
 void frame_close_fds(struct frame_in *in);
 
