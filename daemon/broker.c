@@ -9,6 +9,7 @@
 #include "daemon/broker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,25 @@ supervisor_tell(struct broker *b, unsigned type, const void *body)
 	return r;
 }
 
+/* A worker that we cannot map would wait for ever.  One that may run a job has to be known before
+ * that job is tried again: the next broker takes it up. */
+static void
+send_back(struct broker *b, const struct worker_up_body *up, int why)
+{
+	struct worker_kill_body kill = {
+		.pool = up->pool,
+		.slot = up->slot,
+		.generation = up->generation,
+		.signal = SIGKILL,
+		.unusable = 1,
+	};
+
+	log_error("cannot use worker %u of pool %u: %s; %s", up->slot, up->pool, strerror(-why),
+		  up->adopted ? "another broker tries" : "it is replaced");
+	if (up->adopted || supervisor_tell(b, MSG_WORKER_KILL, &kill) < 0)
+		b->end = true;
+}
+
 static void
 on_worker_up(struct broker *b, struct frame_in *in)
 {
@@ -65,7 +85,7 @@ on_worker_up(struct broker *b, struct frame_in *in)
 	if (in->fd_count >= 2)
 		r = crew_up(b, in->body, &fds);
 	if (r < 0) {
-		log_error("cannot use a new worker: %s; it stays idle", strerror(-r));
+		send_back(b, in->body, r);
 		frame_close_fds(in);
 		return;
 	}
@@ -175,7 +195,7 @@ on_supervisor(evutil_socket_t fd, short what, void *context)
 		on_supervisor_frame(b, &in);
 		frame_close_fds(&in);
 	}
-	if (r != -EAGAIN)
+	if (frame_is_end(r))
 		b->end = true; /* the supervisor closed, or is gone: the order to end */
 }
 

@@ -481,7 +481,11 @@ welcome_socket(struct broker *b, int socket)
 	c->fd = take_fd(&fd);
 	c->lane_ops = &lane_none;
 	c->readable = event_new(b->base, c->fd, EV_READ | EV_PERSIST, client_on_socket, c);
-	event_add(c->readable, NULL);
+	if (c->readable == NULL || event_add(c->readable, NULL) < 0) {
+		log_warn("no memory to listen to a client; it was turned away");
+		turn_away(c->fd, ERR_TOO_MANY, "the daemon is out of memory; try again later");
+		close_client(b, c);
+	}
 }
 
 static void

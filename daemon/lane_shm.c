@@ -1,4 +1,6 @@
 /* lane_shm.c - a lane of shared memory: a sealed memfd with two rings (ipc/lane.h). */
+#include <errno.h>
+
 #include "daemon/broker.h"
 #include "ipc/cleanup.h"
 #include "shm/segment.h"
@@ -42,9 +44,12 @@ flush(struct client *c)
 {
 	struct empty_body empty = { 0 };
 
-	/* A full socket means that it has enough to wake up for. */
-	if (wake_needed(&c->lane.shared->client))
-		(void)lane_socket_send(c, MSG_BELL, &empty, NULL, 0);
+	if (!wake_needed(&c->lane.shared->client))
+		return;
+	int r = lane_socket_send(c, MSG_BELL, &empty, NULL, 0);
+	/* A full socket means that it has enough to wake up for.  Else it would sleep on. */
+	if (r < 0 && r != -EAGAIN)
+		client_doom(c);
 }
 
 static void

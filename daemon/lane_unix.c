@@ -28,13 +28,15 @@ lane_socket_listen(struct broker *b, struct client *c)
 
 	event_del(c->readable);
 	event_assign(c->readable, b->base, c->fd, (short)(EV_PERSIST | what), client_on_socket, c);
-	event_add(c->readable, NULL);
+	if (event_add(c->readable, NULL) < 0)
+		client_doom(c); /* it would never be heard again */
 }
 
 void
 lane_socket_close(struct client *c)
 {
-	event_free(c->readable);
+	if (c->readable != NULL)
+		event_free(c->readable);
 	close(c->fd);
 }
 

@@ -461,10 +461,12 @@ request_handle(struct broker *b, struct client *c, const struct request_body *re
 	}
 	msgpack_unpacked u;
 	msgpack_unpacked_init(&u);
-	if (msgpack_unpack_next(&u, map, length, NULL) == MSGPACK_UNPACK_SUCCESS &&
-	    u.data.type == MSGPACK_OBJECT_MAP) {
+	msgpack_unpack_return got = msgpack_unpack_next(&u, map, length, NULL);
+	if (got == MSGPACK_UNPACK_SUCCESS && u.data.type == MSGPACK_OBJECT_MAP) {
 		r.map = &u.data;
 		run_verb(b, &r);
+	} else if (got == MSGPACK_UNPACK_NOMEM_ERROR) {
+		request_error(b, &r, ERR_INTERNAL, "out of memory");
 	} else {
 		request_error(b, &r, ERR_BAD_REQUEST, "the request is nested too deeply");
 	}
