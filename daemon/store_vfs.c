@@ -285,7 +285,15 @@ vfs_open(sqlite3_vfs *unused, const char *name, sqlite3_file *f, int flags, int 
 	(void)unused;
 	file->real = (sqlite3_file *)(file + 1);
 	file->pages = (flags & SQLITE_OPEN_MAIN_DB) != 0;
-	int r = note(system_vfs->xOpen(system_vfs, name, file->real, flags, ret_flags));
+	int got = flags;
+	int r = note(system_vfs->xOpen(system_vfs, name, file->real, flags, &got));
+	/* What it could not open for writing it opens for reading, and would never try again. */
+	if (r == SQLITE_OK && (flags & SQLITE_OPEN_READWRITE) && (got & SQLITE_OPEN_READONLY)) {
+		(void)file->real->pMethods->xClose(file->real);
+		r = SQLITE_READONLY;
+	}
+	if (ret_flags != NULL)
+		*ret_flags = got;
 	/* SQLite closes a file that was not opened when it has methods. */
 	f->pMethods = r == SQLITE_OK ? &methods : NULL;
 	return r;
