@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/clock.h"
@@ -173,13 +174,15 @@ start_again(struct run *r)
 	struct test_status status;
 
 	wait_exit(r->d->pid, PATIENCE_MS);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		; /* what it left came to us */
 	daemon_launch(r->d);
 	if (!wait_until(PATIENCE_MS, daemon_status(r->d, &status) == 0)) {
 		snprintf(r->report->text, sizeof(r->report->text),
 			 "the daemon did not come up again");
 		struct command_result said =
 			run_command("tail -n 20 %s; ps -eo pid,ppid,stat,wchan:24,etimes,args | "
-				    "grep '[p]yprepd'; ls -lR %s",
+				    "grep '[p]yprepd:' | grep -v defunct; ls -lR %s",
 				    r->d->log, r->d->root);
 		fprintf(stderr, "%s", said.output);
 		command_free(&said);
