@@ -396,6 +396,8 @@ put_limits(struct packing *p)
 	const struct pyprep_policy *from = p->policy;
 	int r = check_wait(p, "cache", from->cache_ns);
 
+	if (r == 0)
+		r = check_wait(p, "keep", from->keep_ns);
 	if (r == 0 && from->memory_bytes != 0)
 		r = check_count(p, "the limit of memory in bytes", from->memory_bytes,
 				POLICY_MEMORY_MIN, POLICY_MEMORY_MAX);
@@ -408,6 +410,8 @@ put_limits(struct packing *p)
 		return r;
 	if (from->cache_ns != 0)
 		put_number(p, "cache", from->cache_ns);
+	if (from->keep_ns != 0)
+		put_number(p, "keep", from->keep_ns);
 	if (from->memory_bytes != 0)
 		put_number(p, "memory", from->memory_bytes);
 	if (from->nice != 0)

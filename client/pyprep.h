@@ -106,6 +106,7 @@ struct pyprep_policy {
 	const char *key;    /* at most one job with this key that has not ended */
 	const char *if_exists; /* then: "reject", "return" (the id of that one), "replace" it */
 	uint64_t cache_ns; /* a result of the same kind and parameters will do that is not older */
+	uint64_t keep_ns; /* a detached job's record, after its end; 0: as store_keep says */
 	const struct pyprep_rate *rates;
 	size_t rate_count; /* at most 16 */
 	const struct pyprep_need *needs;

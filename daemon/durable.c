@@ -615,7 +615,11 @@ durable_end(struct broker *b, uint32_t index, const struct receipt *receipt, con
 	struct job *job = job_at(&b->jobs, index);
 	struct order *o = end_order(CHANGE_END, job, receipt, result, message);
 
+	const struct policy *policy = job->more->policy;
+
 	job->flags |= JOB_ENDING;
+	if (o != NULL && policy != NULL && policy->keep_ns != 0)
+		o->change.end.next.not_before_ns = receipt->ended_wall_ns + policy->keep_ns;
 	if (o == NULL) {
 		job_ended(b, index, receipt, result, message);
 		return;

@@ -22,8 +22,8 @@ bool
 policy_is_plain(const struct policy *p)
 {
 	return p->retries == 0 && p->at_ns == 0 && p->parent_count == 0 && !p->held &&
-	       p->key[0] == '\0' && p->cache_ns == 0 && p->rate_count == 0 && p->need_count == 0 &&
-	       p->memory_bytes == 0 && p->nice == 0 && p->label_count == 0 &&
+	       p->key[0] == '\0' && p->cache_ns == 0 && p->keep_ns == 0 && p->rate_count == 0 &&
+	       p->need_count == 0 && p->memory_bytes == 0 && p->nice == 0 && p->label_count == 0 &&
 	       p->crash_limit == POLICY_CRASHES;
 }
 
@@ -192,6 +192,8 @@ put_scalars(msgpack_packer *k, const struct policy *p)
 		     put_text(k, exists_words[p->if_exists]);
 	if (p->cache_ns != 0)
 		r |= put_number(k, "cache", p->cache_ns);
+	if (p->keep_ns != 0)
+		r |= put_number(k, "keep", p->keep_ns);
 	if (p->memory_bytes != 0)
 		r |= put_number(k, "memory", p->memory_bytes);
 	if (p->nice != 0)
@@ -205,8 +207,8 @@ static unsigned
 entry_count(const struct policy *p)
 {
 	return (p->retries > 0 ? 4u : 0u) + (p->at_ns != 0) + (p->parent_count > 0) + p->held +
-	       (p->key[0] != '\0' ? 2u : 0u) + (p->cache_ns != 0) + (p->rate_count > 0) +
-	       (p->need_count > 0) + (p->memory_bytes != 0) + (p->nice != 0) +
+	       (p->key[0] != '\0' ? 2u : 0u) + (p->cache_ns != 0) + (p->keep_ns != 0) +
+	       (p->rate_count > 0) + (p->need_count > 0) + (p->memory_bytes != 0) + (p->nice != 0) +
 	       (p->label_count > 0) + (p->crash_limit != POLICY_CRASHES);
 }
 

@@ -15,6 +15,7 @@
  *   if_exists    text               "reject", "return", "replace"; only with a key
  *   cache        int                ns: take the result of the same kind and parameters if it is
  *                                   not older
+ *   keep         int                ns: how long the store keeps it after its end
  *   rate         [[group, count, ns], ...]  group: "kind:NAME" or "key:NAME"; sliding window
  *   need         [[name, n], ...]   named resources of the config
  *   memory       int                bytes; enforced
@@ -81,6 +82,7 @@ struct policy {
 	uint64_t at_ns;  /* CLOCK_REALTIME; 0: at once */
 	const char *key; /* "": none */
 	uint64_t cache_ns;
+	uint64_t keep_ns; /* 0: as store_keep says */
 	uint64_t memory_bytes;
 	int nice;
 	uint32_t crash_limit;

@@ -219,6 +219,16 @@ read_cache(struct reading *r, const struct value *v)
 	return error;
 }
 
+static enum job_error
+read_keep(struct reading *r, const struct value *v)
+{
+	int64_t ns = 0;
+	enum job_error error = policy_take_int(r, v, 1, POLICY_WAIT_MAX, &ns);
+
+	r->p.keep_ns = (uint64_t)ns;
+	return error;
+}
+
 /* ---- what it takes ---- */
 
 static bool
@@ -364,6 +374,7 @@ const struct field policy_fields[] = {
 	{ "key", read_key, "UTF-8 text of 1 to 127 bytes without control characters" },
 	{ "if_exists", read_if_exists, "\"reject\", \"return\" or \"replace\"" },
 	{ "cache", read_cache, "1 or more " NS_RANGE },
+	{ "keep", read_keep, "1 or more " NS_RANGE },
 	{ "rate", read_rate,
 	  "a list of 1 to 16 [group of at most 63 bytes, jobs from 1 to 1000000000, window in ns "
 	  "from 1 ms to ten years]" },

@@ -76,7 +76,7 @@ struct store_end {
 	const char *kind, *pool, *executor; /* for attached jobs, which have no row yet */
 	uint64_t submitted_ns, ended_ns;
 	struct { /* CHANGE_RETRY: what holds for the next attempt */
-		uint64_t not_before_ns;
+		uint64_t not_before_ns; /* CHANGE_END: it is kept until then; 0: as keep_ns says */
 		uint32_t flags; /* STORE_JOB_* */
 		uint16_t crashes;
 	} next;

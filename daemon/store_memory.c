@@ -285,6 +285,17 @@ memory_tallies(struct store *s, uint32_t since_day, store_tally_fn each, void *c
 	return r < 0 ? r : 0;
 }
 
+/* Is its time over: its own, or else that of all? */
+static bool
+is_over(const struct record *r, uint64_t keep_ns, uint64_t now)
+{
+	uint64_t ended_ns = r->last->end.ended_ns;
+
+	if (r->job.not_before_ns > ended_ns)
+		return r->job.not_before_ns < now;
+	return keep_ns != 0 && ended_ns + keep_ns < now;
+}
+
 static int
 memory_prune(struct store *s, unsigned most)
 {
@@ -297,8 +308,7 @@ memory_prune(struct store *s, unsigned most)
 	for (size_t i = 0; i < m->row_count && (unsigned)removed < most;) {
 		const struct record *r = m->rows[i];
 		bool large = o->keep_bytes != 0 && m->bytes > o->keep_bytes;
-		bool old = r != NULL && r->ended && o->keep_ns != 0 &&
-			   r->last->end.ended_ns + o->keep_ns < now;
+		bool old = r != NULL && r->ended && is_over(r, o->keep_ns, now);
 		if (r == NULL || !r->ended || !(old || large)) {
 			i++;
 			continue;

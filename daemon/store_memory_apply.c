@@ -314,6 +314,7 @@ apply_end(struct memory *m, const struct store_end *end)
 		r->job.attempt = end->receipt.attempt;
 	if (r->job.key != NULL)
 		tdelete(r, &m->keys, by_key);
+	r->job.not_before_ns = end->next.not_before_ns;
 	r->ended = true;
 	m->open--;
 	m->ended++;

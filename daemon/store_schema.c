@@ -15,7 +15,8 @@ static const char tables[] =
 	"  crashes INTEGER NOT NULL,    -- workers it killed\n"
 	"  flags INTEGER NOT NULL,      -- 1 held, 2 runs as its user, 4 suspect\n"
 	"  priority INTEGER NOT NULL,\n"
-	"  not_before INTEGER NOT NULL, -- ns since 1970\n"
+	"  not_before INTEGER NOT NULL, -- ns since 1970; has it ended, and is this later: it is kept "
+	"until then\n"
 	"  last INTEGER,                -- attempt.number of its last end\n"
 	"  token BLOB,                  -- chosen by the submitter; NULL: an attached job\n"
 	"  kind TEXT NOT NULL,\n"
@@ -36,6 +37,7 @@ static const char tables[] =
 	"CREATE UNIQUE INDEX job_key ON job(key) WHERE key IS NOT NULL AND state = 0;\n"
 	"CREATE INDEX job_open ON job(state) WHERE state = 0;\n"
 	"CREATE INDEX job_ended ON job(ended) WHERE state <> 0;\n"
+	"CREATE INDEX job_kept ON job(not_before) WHERE state <> 0 AND not_before > ended;\n"
 	"CREATE INDEX job_context ON job(context) WHERE context IS NOT NULL;\n"
 
 	"CREATE TABLE attempt(\n"

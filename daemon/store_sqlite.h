@@ -100,7 +100,11 @@ struct claims;
 		      "WHERE name = 'max_id'")                                                     \
 	X(SQL_PAGES, "PRAGMA page_count")                                                          \
 	X(SQL_FREE_PAGES, "PRAGMA freelist_count")                                                 \
-	X(SQL_OLDEST, "SELECT id, ended FROM job WHERE state <> 0 ORDER BY ended LIMIT 1")
+	X(SQL_OLDEST, "SELECT id, ended FROM job WHERE state <> 0 ORDER BY ended LIMIT 1")          \
+	X(SQL_OLDEST_PLAIN, "SELECT id, ended FROM job WHERE state <> 0 AND ended >= ?1 AND "       \
+			    "not_before <= ended ORDER BY ended LIMIT 1")                           \
+	X(SQL_KEPT, "SELECT id, not_before FROM job WHERE state <> 0 AND not_before > ended "       \
+		    "ORDER BY not_before LIMIT 1")
 
 enum statement {
 #define X(name, sql) name,
@@ -122,6 +126,7 @@ struct store {
 	unsigned char *context_bytes; /* of context number `context`: the last one met */
 	size_t context_length;
 	uint64_t pruned, repaired_bytes;
+	uint64_t prune_from; /* ended; all ended jobs before are kept by their own wish */
 	uint32_t lost_frames; /* of the log, when it was opened: acknowledged, and not there */
 	bool whole;           /* of the writer: looked at, and ready */
 	bool damaged;         /* -EBADMSG was met */

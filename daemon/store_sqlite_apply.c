@@ -325,6 +325,7 @@ apply_end(struct store *s, const struct store_end *end)
 		over.crashes = end->next.crashes;
 	over.state = end->receipt.outcome.state;
 	over.ended_ns = end->ended_ns;
+	over.not_before_ns = end->next.not_before_ns;
 	return insert_attempt(s, end, over.last) && change(s, end->id, &job, &over) ? 0 : s->error;
 }
 

@@ -7,6 +7,7 @@
 #include "ipc/clock.h"
 
 #define VACUUM_PAGES 512
+#define LATE_NS      (3600 * NS_PER_S)
 #define VACUUM       "PRAGMA incremental_vacuum(512)"
 
 /* One number, of a pragma or a count. */
@@ -30,20 +31,40 @@ is_large(struct store *s)
 		       s->options.keep_bytes;
 }
 
-/* The ended job that ended first, if it has to go. */
+/* The first job of a list, and its time; 0: there is none. */
+static uint64_t
+first_of(struct store *s, enum statement which, uint64_t from, uint64_t *ret_ns)
+{
+	sqlite3_stmt *st = sql_get(s, which);
+	uint64_t id = 0;
+
+	if (which == SQL_OLDEST_PLAIN)
+		sql_int(st, 1, from);
+	if (sql_step(s, st)) {
+		id = (uint64_t)sqlite.column_int64(st, 0);
+		*ret_ns = (uint64_t)sqlite.column_int64(st, 1);
+	}
+	sql_done(st);
+	return s->error == 0 ? id : 0;
+}
+
+/* An ended job that has to go: it is too old, its time is over, or there is too much. */
 static uint64_t
 find_oldest(struct store *s, uint64_t now)
 {
-	sqlite3_stmt *st = sql_get(s, SQL_OLDEST);
-	uint64_t id = 0, ended = 0;
+	uint64_t ns = 0, id = first_of(s, SQL_KEPT, 0, &ns);
 
-	if (sql_step(s, st)) {
-		id = (uint64_t)sqlite.column_int64(st, 0);
-		ended = (uint64_t)sqlite.column_int64(st, 1);
+	if (id != 0 && ns < now)
+		return id;
+	if (s->options.keep_ns != 0 &&
+	    (id = first_of(s, SQL_OLDEST_PLAIN, s->prune_from, &ns)) != 0) {
+		/* Those before it are kept by their own wish, and not looked at again; what
+		 * attached jobs leave comes late. */
+		s->prune_from = ns > LATE_NS ? ns - LATE_NS : 0;
+		if (ns + s->options.keep_ns < now)
+			return id;
 	}
-	sql_done(st);
-	bool old = id != 0 && s->options.keep_ns != 0 && ended + s->options.keep_ns < now;
-	return id != 0 && s->error == 0 && (old || is_large(s)) ? id : 0;
+	return is_large(s) ? first_of(s, SQL_OLDEST, 0, &ns) : 0;
 }
 
 /* Pages that rows have left are used again; when they are more than a quarter of the file, some of

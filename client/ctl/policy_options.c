@@ -343,6 +343,7 @@ read_needed(const struct policy_options *o, struct policy_spec *spec)
 	p->key = o->key;
 	p->if_exists = o->if_exists;
 	p->cache_ns = o->cache_ns;
+	p->keep_ns = o->keep_ns;
 	p->memory_bytes = o->memory_bytes;
 	p->nice = (int)o->nice;
 	p->crash_limit = (unsigned)o->crash_limit;
@@ -357,8 +358,8 @@ any_given(const struct policy_options *o)
 {
 	return o->retries || o->nice || o->crash_limit || o->backoff || o->jitter || o->at ||
 	       o->key || o->if_exists || o->retry_on.count || o->after.count || o->rate.count ||
-	       o->need.count || o->label.count || o->delay_ns || o->cache_ns || o->memory_bytes ||
-	       o->hold;
+	       o->need.count || o->label.count || o->delay_ns || o->cache_ns || o->keep_ns ||
+	       o->memory_bytes || o->hold;
 }
 
 int

@@ -13,7 +13,7 @@ struct policy_options {
 	int64_t retries, nice, crash_limit;
 	const char *backoff, *jitter, *at, *key, *if_exists;
 	struct option_list retry_on, after, rate, need, label;
-	uint64_t delay_ns, cache_ns, memory_bytes;
+	uint64_t delay_ns, cache_ns, keep_ns, memory_bytes;
 	bool hold;
 };
 
@@ -74,6 +74,10 @@ int policy_time(const char *text, uint64_t now_ns, uint64_t *ret_ns);
 	  "there is one: return its id, refuse this one (the default), cancel it", 0, 0 },         \
 	{ "cache", 0, OPTION_DURATION, &(o).cache_ns, "TTL",                                       \
 	  "take the result of the same kind and parameters if it is not older", 0, 0 }
+/* ... and of detached ones. */
+#define POLICY_OPTION_ROWS_DETACHED(o)                                                             \
+	{ "keep", 0, OPTION_DURATION, &(o).keep_ns, "TIME",                                        \
+	  "with --detach: keep its record and output so long after its end", 0, 0 }
 /* clang-format on */
 
 #endif

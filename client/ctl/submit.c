@@ -31,6 +31,7 @@ static const struct option_row options[] = {
 	JOB_OPTION_ROWS(arg.job),
 	{ "detach", 'd', OPTION_FLAG, &arg.detach, NULL,
 	  "print ids once the jobs are durable, and do not wait for their ends", 0, 0 },
+	POLICY_OPTION_ROWS_DETACHED(arg.job.policy),
 	{ "all", 'a', OPTION_FLAG, &arg.all, NULL,
 	  "print every receipt, also when there are more than 20", 0, 0 },
 	OPTION_ROW_JSON,
@@ -227,6 +228,10 @@ submit_run(const struct words *words)
 	struct jobspec spec;
 	struct pyprep *p;
 
+	if (arg.job.policy.keep_ns != 0 && !arg.detach)
+		return ctl_fail(EXIT_USAGE, "usage",
+				"--keep is for jobs that the store has: add --detach; for all of "
+				"them there is store_keep in pyprepd.conf");
 	int status = jobspec_make(words, &arg.job, &spec);
 	if (status != 0)
 		return status;

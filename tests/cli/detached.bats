@@ -80,6 +80,24 @@ until_status() {
 	return 1
 }
 
+@test "--keep: the store has until when, and removes it then" {
+	id=$(pyprepctl submit -d -q --keep 1s noop)
+	long=$(pyprepctl submit -d -q --keep 720h noop)
+	plain=$(pyprepctl submit -d -q noop)
+	run -0 pyprepctl wait -q "$id" "$long" "$plain"
+	[ "$(sqlite3 -readonly "$PYPREP_STATE_DIR/store.db" \
+		'SELECT group_concat(CASE WHEN not_before = 0 THEN 0 ELSE (not_before - ended) / 1000000000 END) FROM job')" = "1,2592000,0" ]
+	says 2 "add --detach" submit --keep 1h noop
+	for _ in $(seq 100); do
+		pyprepctl submit -d -q noop >/dev/null # a store with work looks every ten seconds
+		pyprepctl show "$id" >/dev/null 2>&1 || break
+		sleep 0.2
+	done
+	says 3 "no job $id" show "$id"
+	run -0 pyprepctl show "$long"
+	run -0 pyprepctl show "$plain"
+}
+
 @test "retry --dead: all in quarantine, and no other" {
 	says 0 "queued 0 jobs" retry --dead
 	dead=$(pyprepctl submit -d -q --count 3 --crash-limit 1 fail how=signal)

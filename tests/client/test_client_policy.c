@@ -70,6 +70,7 @@ Test(client_policy, everything_is_packed)
 		.key = "k",
 		.if_exists = "return",
 		.cache_ns = 60,
+		.keep_ns = 70,
 		.rates = rates,
 		.rate_count = 2,
 		.needs = needs,
@@ -87,7 +88,7 @@ Test(client_policy, everything_is_packed)
 			 "\"after\"=>[[7, \"ok\"], [8, \"any\"]], \"key\"=>\"k\", "
 			 "\"if_exists\"=>\"return\", \"rate\"=>[[\"kind:fib\", 5, 1000000000], "
 			 "[\"key:api\", 9, 1000000]], \"need\"=>[[\"gpu\", 2]], "
-			 "\"labels\"=>[[\"team\", \"blue\"], [\"run\", \"\"]], \"cache\"=>60, "
+			 "\"labels\"=>[[\"team\", \"blue\"], [\"run\", \"\"]], \"cache\"=>60, \"keep\"=>70, "
 			 "\"memory\"=>1048576, \"nice\"=>19, \"crash_limit\"=>1}");
 }
 

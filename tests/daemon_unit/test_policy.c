@@ -124,7 +124,7 @@ static const struct refusal {
 	  "there is no policy \"retrys\"; did you mean \"retries\"?" },
 	{ "{'token':'x'}", ERR_UNKNOWN_PARAM,
 	  "there is no policy \"token\"; there are retries, backoff, jitter, retry_on, delay, at, "
-	  "after, held, key, if_exists, cache, rate, need, memory, nice, labels, crash_limit" },
+	  "after, held, key, if_exists, cache, keep, rate, need, memory, nice, labels, crash_limit" },
 	{ "{'retries':1,'retries':1}", ERR_BAD_REQUEST, "retries is given twice" },
 	{ "{'retries':10001}", ERR_OUT_OF_RANGE,
 	  "retries must be an integer between 0 and 10000, got 10001" },
@@ -192,6 +192,7 @@ static const struct refusal {
 	{ "{'key':'k','if_exists':'ignore'}", ERR_OUT_OF_RANGE,
 	  "if_exists must be \"reject\", \"return\" or \"replace\", got \"ignore\"" },
 	{ "{'cache':0}", ERR_OUT_OF_RANGE, NULL },
+	{ "{'keep':0}", ERR_OUT_OF_RANGE, NULL },
 	{ "{'rate':[['fib',5,1000000000]]}", ERR_OUT_OF_RANGE,
 	  "rate: a group is \"kind:NAME\" or \"key:NAME\", got \"fib\"" },
 	{ "{'rate':[['kind:',5,1000000000]]}", ERR_OUT_OF_RANGE, NULL },
@@ -279,6 +280,7 @@ Test(policy, each_key_alone_is_not_plain)
 		"{'held':true}",
 		"{'key':'k'}",
 		"{'cache':1}",
+		"{'keep':1}",
 		"{'rate':[['kind:a',1,1000000]]}",
 		"{'need':[['gpu',1]]}",
 		"{'memory':1048576}",
@@ -298,7 +300,7 @@ Test(policy, everything_is_read)
 	must_read("{'retries':5,'backoff':['const',2000,2000],'jitter':'full',"
 		  "'retry_on':['exit:7','exit:75','exit:7','signal','oom'],'delay':5,"
 		  "'after':[[7,'ok'],[8,'any']],'held':true,'key':'nightly','if_exists':'replace',"
-		  "'cache':60,'rate':[['kind:fetch',5,1000000000],['key:api',9,2000000000]],"
+		  "'cache':60,'keep':70,'rate':[['kind:fetch',5,1000000000],['key:api',9,2000000000]],"
 		  "'need':[['gpu',2],['licence',1]],'memory':1048576,'nice':19,"
 		  "'labels':[['team','blue'],['run','']],'crash_limit':1}");
 	const struct policy *p = policy;
@@ -316,6 +318,7 @@ Test(policy, everything_is_read)
 	cr_assert_str_eq(p->key, "nightly");
 	cr_assert_eq(p->if_exists, EXISTS_REPLACE);
 	cr_assert_eq(p->cache_ns, 60u);
+	cr_assert_eq(p->keep_ns, 70u);
 	cr_assert_eq(p->rate_count, 2u);
 	cr_assert_str_eq(p->rates[1].group, "key:api");
 	cr_assert(p->rates[1].count == 9 && p->rates[1].window_ns == 2 * NS_PER_S);
@@ -467,6 +470,7 @@ random_policy(struct random_policy *r)
 		.at_ns = coin() ? 0 : random_from(1, INT64_MAX),
 		.key = r->key,
 		.cache_ns = coin() ? 0 : random_from(1, POLICY_WAIT_MAX),
+		.keep_ns = coin() ? 0 : random_from(1, POLICY_WAIT_MAX),
 		.memory_bytes = coin() ? 0 : random_from(1u << 20, UINT64_C(1) << 46),
 		.nice = (int)random_from(0, 19),
 		.crash_limit = (uint32_t)random_from(1, 1000),
@@ -525,6 +529,7 @@ assert_equal(const struct policy *a, const struct policy *b)
 	cr_assert_eq(a->at_ns, b->at_ns);
 	cr_assert_str_eq(a->key, b->key);
 	cr_assert_eq(a->cache_ns, b->cache_ns);
+	cr_assert_eq(a->keep_ns, b->keep_ns);
 	cr_assert_eq(a->memory_bytes, b->memory_bytes);
 	cr_assert_eq(a->nice, b->nice);
 	cr_assert_eq(a->crash_limit, b->crash_limit);

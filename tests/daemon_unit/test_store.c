@@ -575,6 +575,52 @@ Test(store, the_oldest_ended_jobs_are_pruned)
 	cr_assert_eq(stats.ended, 2);
 }
 
+/* Ended `ago` hours ago, and kept for `keep` hours: 0, as all are. */
+static void
+end_kept(uint64_t id, uint64_t ago, uint64_t keep)
+{
+	struct store_change c = new_end(id, JOB_SUCCEEDED);
+
+	c.end.ended_ns -= ago * 3600 * NS_PER_S;
+	c.end.next.not_before_ns = keep == 0 ? 0 : c.end.ended_ns + keep * 3600 * NS_PER_S;
+	cr_assert_eq(apply(&c), 0);
+}
+
+Test(store, jobs_are_kept_as_long_as_they_ask_for)
+{
+	const struct store_filter all = { .uid = UINT32_MAX };
+
+	store_options.keep_ns = 3 * 3600 * NS_PER_S;
+	store_reopen();
+	for (uint64_t id = 1; id <= 8; id++)
+		add_job(id);
+	end_kept(1, 10, 1);
+	/* One that is queued again has no such time, until it ends again. */
+	struct store_change c = { .type = CHANGE_REOPEN, .job.id = 1 };
+	cr_assert_eq(apply(&c), 0);
+	cr_assert_eq(read_job(1)->row.job.not_before_ns, 0);
+	end_kept(1, 10, 20);
+	end_kept(2, 9, 20);
+	end_kept(3, 8, 0);
+	end_kept(4, 7, 5);
+	end_kept(5, 2, 1);
+	end_kept(6, 1, 0);
+	end_kept(7, 0, 1);
+	while (store_ops->prune(store, 1) > 0)
+		;
+	cr_assert_str_eq(ids(&all), "8 7 6 2 1");
+}
+
+Test(store, a_store_that_keeps_all_removes_what_asks_for_it)
+{
+	for (uint64_t id = 1; id <= 2; id++)
+		add_job(id);
+	end_kept(1, 100000, 0);
+	end_kept(2, 2, 1);
+	cr_assert_eq(store_ops->prune(store, 10), 1);
+	cr_assert_str_eq(ids(&(struct store_filter){ .uid = UINT32_MAX }), "1");
+}
+
 Test(store, a_store_that_is_too_large_is_pruned_and_open_jobs_stay)
 {
 	static char large[20000];
