@@ -3,7 +3,8 @@
  *
  * The broker holds the lock together with the supervisor.  After a kill -9 of the supervisor the
  * directory is free when the old broker is gone, too, which writes the history that job numbers
- * go on from: whoever starts meanwhile waits for that.
+ * go on from: whoever starts meanwhile waits for that.  Workers that run commands hold it, too:
+ * their jobs are started again by the next daemon, and not beside what is left of them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +57,8 @@ take_lock(int fd, const char *dir)
 		}
 		if (clock_now() > end_ns) {
 			log_error("%s is in use although its daemon (pid %d) is gone: its broker "
-				  "lives on, or it runs in another container; end it, or give "
+				  "or a worker with a command lives on, or it runs in another "
+				  "container; end it, or give "
 				  "another --runtime-dir",
 				  dir, (int)holder);
 			return EX_TEMPFAIL;

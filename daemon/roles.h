@@ -19,7 +19,8 @@ struct birth {
 	int control;         /* socket to the supervisor; its end of file: the supervisor is gone */
 	int broker_bell;     /* eventfd: wakes the broker */
 	/* broker */
-	int lock;     /* of the runtime directory: held as long as it lives (directory.c) */
+	int lock;     /* of the runtime directory: held as long as it lives (directory.c); also by
+			 workers that run commands */
 	int listener; /* the client socket, listening */
 	int lane_listener; /* that of the zmq lane; -1: none */
 	const char *lane_path; /* its name; NULL: none */

@@ -86,12 +86,13 @@ allow_descriptors(void)
 static _Noreturn void
 be_child(enum role role, const struct birth *birth, pid_t supervisor)
 {
-	int keep[] = { birth->control,        birth->broker_bell,
-		       birth->listener,       birth->link.memfd,
-		       birth->link.bell,      birth->link.worker[0],
-		       birth->link.worker[1], birth->counters_memfd,
-		       birth->store_memfd,    birth->manager_listener,
-		       birth->lane_listener,  role == ROLE_BROKER ? birth->lock : -1 };
+	bool holds_lock = role == ROLE_BROKER || role == ROLE_WORKER || role == ROLE_SPARE;
+	int keep[] = {
+		birth->control,          birth->broker_bell,    birth->listener,
+		birth->link.memfd,       birth->link.bell,      birth->link.worker[0],
+		birth->link.worker[1],   birth->counters_memfd, birth->store_memfd,
+		birth->manager_listener, birth->lane_listener,  holds_lock ? birth->lock : -1
+	};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != supervisor)

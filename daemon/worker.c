@@ -12,6 +12,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "daemon/executor.h"
+#include "daemon/kind.h"
 #include "daemon/log.h"
 #include "daemon/roles.h"
 #include "daemon/title.h"
@@ -56,6 +58,9 @@ worker_main(const struct birth *birth)
 	snprintf(role, sizeof(role), "worker %s/%u", pool->name, birth->slot);
 	title_set("pyprepd: %s", role);
 	log_open(role, LOG_LEVEL_INFO);
+	/* Held by those whose jobs are processes of their own, until they have ended them. */
+	if (birth->lock > STDERR_FILENO && !(pool->executor->classes & 1u << KIND_COMMAND))
+		close(birth->lock);
 	(void)sched_getaffinity(0, sizeof(w.usable), &w.usable);
 	recycle_open(&w.recycle, pool);
 	run_open(&w);

@@ -20,7 +20,7 @@
 
 #define KILL_ROUND_MS    10
 #define KILL_PATIENCE_NS (10 * NS_PER_S)
-#define LAST_KILL_NS     (800 * NS_PER_MS) /* the supervisor is dead: gone within a second */
+#define LAST_KILL_NS     (10 * NS_PER_S) /* the supervisor is dead, and the next one waits for us */
 
 /* ---- the supervisor's death ---- */
 

@@ -159,7 +159,8 @@ pipe_path(const struct run *r, unsigned number, const char *what, char *path, si
 }
 
 static void
-submit(struct run *r, struct round *o, const char *kind, const struct pyprep_policy *policy)
+submit(struct run *r, struct round *o, const char *kind, const struct pyprep_policy *policy,
+       unsigned flags)
 {
 	char path[200], number[16];
 
@@ -171,7 +172,11 @@ submit(struct run *r, struct round *o, const char *kind, const struct pyprep_pol
 	snprintf(number, sizeof(number), "%u", o->number);
 	const char *argv[] = { "sh", path, kind, number, NULL };
 	struct pyprep_job job = {
-		.kind = "exec", .argv = argv, .timeout_ns = o->timeout_ns, .policy = policy
+		.kind = "exec",
+		.argv = argv,
+		.timeout_ns = o->timeout_ns,
+		.policy = policy,
+		.flags = flags,
 	};
 	o->tag = start_job(r->p, &job);
 }
@@ -184,7 +189,7 @@ submit_tree(struct run *r, struct round *o)
 						    .backoff_first_ns = MS,
 						    .retry_on = ends };
 
-	submit(r, o, tree_kinds[o->kind], o->again ? &again : NULL);
+	submit(r, o, tree_kinds[o->kind], o->again ? &again : NULL, 0);
 }
 
 static void
@@ -502,6 +507,18 @@ has_stood(struct round *o, unsigned attempts)
 	return o->said >= attempts * TREE_UP;
 }
 
+static struct run
+begin_alone(struct test_daemon *d, struct endings_report *ret)
+{
+	char text[400];
+
+	*ret = (struct endings_report){ 0 };
+	snprintf(text, sizeof(text), config, ENDINGS_GRACE_MS);
+	daemon_begin(d, text);
+	tree_script(d->root);
+	return (struct run){ .d = d, .report = ret, .p = daemon_connect(d) };
+}
+
 void
 end_by_death(struct test_daemon *d, unsigned deaths, struct endings_report *ret)
 {
@@ -509,18 +526,12 @@ end_by_death(struct test_daemon *d, unsigned deaths, struct endings_report *ret)
 	const struct pyprep_policy policy = {
 		.retries = deaths, .backoff_first_ns = MS, .backoff_most_ns = MS, .retry_on = ends
 	};
-	struct run r = { .d = d, .report = ret };
+	struct run r = begin_alone(d, ret);
 	struct round o = { .number = 1 };
 	struct pyprep_receipt receipt;
 	pid_t worker = 0;
-	char text[400];
 
-	*ret = (struct endings_report){ 0 };
-	snprintf(text, sizeof(text), config, ENDINGS_GRACE_MS);
-	daemon_begin(d, text);
-	tree_script(d->root);
-	r.p = daemon_connect(d);
-	submit(&r, &o, "large", &policy);
+	submit(&r, &o, "large", &policy, 0);
 	for (unsigned i = 1; i <= deaths && ret->text[0] == '\0'; i++) {
 		if (!wait_until(PATIENCE_MS, has_stood(&o, i) && (worker = busy_worker(d)) != 0))
 			complain(&r, "attempt %u does not come", i);
@@ -539,4 +550,46 @@ end_by_death(struct test_daemon *d, unsigned deaths, struct endings_report *ret)
 	close(o.pipe);
 	pyprep_close(r.p);
 	judge(&r);
+}
+
+static uint64_t
+accepted(struct pyprep *p)
+{
+	struct pyprep_event event;
+
+	if (pyprep_next(p, PATIENCE_MS, &event) != 1 || event.type != PYPREP_ACCEPTED)
+		abort();
+	return event.id;
+}
+
+void
+end_by_daemons_death(struct test_daemon *d, struct endings_report *ret)
+{
+	struct run r = begin_alone(d, ret);
+	struct round o = { .number = 1 };
+	pid_t worker = 0;
+	char words[64];
+
+	submit(&r, &o, "large", NULL, PYPREP_DETACH);
+	snprintf(words, sizeof(words), "ids=%ju,", (uintmax_t)accepted(r.p));
+	if (!wait_until(PATIENCE_MS, has_stood(&o, 1) && (worker = busy_worker(d)) != 0))
+		abort();
+	pyprep_close(r.p);
+	kill(worker, SIGSTOP); /* it hears of the death later */
+	kill_and_wait(d->pid, SIGKILL);
+	daemon_launch(d);
+	if (wait_until(1000, has_stood(&o, 2)))
+		complain(&r, "the next daemon began the next attempt beside the first");
+	kill(worker, SIGCONT);
+	if (!wait_until(2 * PATIENCE_MS, has_stood(&o, 2)))
+		complain(&r, "the next attempt does not come");
+	r.p = daemon_connect(d);
+	if (ask(r.p, "cancel", words, NULL) < 0)
+		complain(&r, "it cannot be cancelled");
+	judge(&r);
+	look_at(&o);
+	if (o.gone_ns == 0)
+		complain(&r, "something of it is left");
+	close(o.pipe);
+	pyprep_close(r.p);
 }

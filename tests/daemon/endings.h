@@ -50,6 +50,10 @@ void end_jobs(struct test_daemon *d, unsigned rounds, unsigned seed, struct endi
  * the report: begun, twice, at_once, left, text. */
 void end_by_death(struct test_daemon *d, unsigned deaths, struct endings_report *ret);
 
+/* The supervisor is killed, with a large tree's worker stopped; it goes on when the next daemon has
+ * had the time to start, which it must not use. */
+void end_by_daemons_death(struct test_daemon *d, struct endings_report *ret);
+
 /* The control arm: a supervisor that kills the leader of such a tree only, and starts the job
  * again.  What the judge looks at must show both. */
 struct naive_report {

@@ -60,6 +60,16 @@ Test(endings, by_a_workers_death_are_over_before_the_next_attempt)
 	cr_expect_eq(r.at_once, 0);
 }
 
+Test(endings, by_the_daemons_death_are_over_before_the_next_one_starts)
+{
+	struct endings_report r;
+
+	end_by_daemons_death(&d, &r);
+	cr_expect_str_empty(r.text);
+	cr_expect_eq(r.begun, 2);
+	cr_expect_eq(r.at_once, 0);
+}
+
 /* The control arm. */
 Test(endings, of_the_leader_alone_are_seen)
 {
