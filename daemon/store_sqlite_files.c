@@ -47,7 +47,8 @@ log_path(const struct store *s, char *buffer, size_t size)
 
 /* ---- notes ---- */
 
-/* One number for when the database was last changed and how long it is; 0: it is not there. */
+/* One number for when the database was last changed and how long it is; 0: it is not there, or
+ * that cannot be known: errno says which. */
 static uint64_t
 changed(const struct store *s, off_t *ret_size)
 {
@@ -80,7 +81,9 @@ take_frames(void *store, sqlite3 *db, const char *name, int frames)
 	(void)db;
 	(void)name;
 	s->log.frames = (uint32_t)frames;
-	s->log.salt = wal_salt(s->log_fd);
+	/* The commit stands all the same.  Of a log without a salt nothing is cut. */
+	if (wal_salt(s->log_fd, &s->log.salt) < 0)
+		s->log.salt = 0;
 	return SQLITE_OK;
 }
 
@@ -95,8 +98,11 @@ files_watch(struct store *s)
 		return;
 	}
 	(void)sqlite.wal_hook(s->db, take_frames, s);
-	if (s->log.frames == 0)
-		s->log.salt = wal_salt(s->log_fd);
+	int r = s->log.frames == 0 ? wal_salt(s->log_fd, &s->log.salt) : 0;
+	if (r < 0) {
+		sqlite_fail(s, r, "%s: cannot read it: %s", path, strerror(-r));
+		return;
+	}
 	note_log(s);
 }
 
@@ -309,6 +315,11 @@ files_check(struct store *s)
 	off_t size;
 	uint64_t now = changed(s, &size);
 
+	if (now == 0 && errno != ENOENT) {
+		sqlite_fail(s, -errno, "%s/" STORE_FILE ": cannot look at it: %s", s->state_dir,
+			    strerror(errno));
+		return;
+	}
 	/* SQLite would take what is shorter than a page for a new database. */
 	if (size < (off_t)PAGE_BYTES) {
 		sqlite_fail(s, -EBADMSG,

@@ -327,14 +327,21 @@ wal_frames(const char *path, struct wal_frame **ret, size_t *ret_count, uint32_t
 
 /* ---- cutting ---- */
 
-uint32_t
-wal_salt(int fd)
+int
+wal_salt(int fd, uint32_t *ret)
 {
 	unsigned char header[HEADER_BYTES];
+	size_t length = 0;
+	ssize_t n;
 
-	if (pread(fd, header, sizeof(header), 0) != (ssize_t)sizeof(header))
-		return 0;
-	return number_at(header + 16);
+	do {
+		n = pread(fd, header + length, sizeof(header) - length, (off_t)length);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		length += n > 0 ? (size_t)n : 0;
+	} while (n != 0 && length < sizeof(header));
+	*ret = length == sizeof(header) ? number_at(header + 16) : 0;
+	return 0;
 }
 
 int
@@ -348,8 +355,14 @@ wal_cut(const char *path, const struct wal_mark *mark)
 		return errno == ENOENT ? 0 : -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
+	uint32_t salt = 0;
+	int r = wal_salt(fd, &salt);
+	if (r < 0)
+		return r;
+	if (mark->frames > 0 && mark->salt == 0) /* it could not be read when they were written */
+		return -EIO;
 	/* Another salt: the log was begun anew by what failed; all before it is in the database. */
-	if (mark->frames > 0 && wal_salt(fd) == mark->salt)
+	if (mark->frames > 0 && salt == mark->salt)
 		keep = (off_t)HEADER_BYTES + (off_t)mark->frames * FRAME_BYTES;
 	if (st.st_size <= keep)
 		return 0;

@@ -51,10 +51,11 @@ struct wal_frame {
 int wal_frames(const char *path, struct wal_frame **ret, size_t *ret_count, uint32_t *ret_pages);
 
 /* Cut what lies behind the acknowledged frames: a commit that failed, or was torn, is never seen
- * again.  0 or -errno. */
+ * again.  0 or -errno: then nothing was cut, as when it cannot be read which log it is. */
 int wal_cut(const char *path, const struct wal_mark *mark);
 
-/* The salt in the header of the log that is open as `fd`; 0: there is none. */
-uint32_t wal_salt(int fd);
+/* The salt in the header of the log that is open as `fd`; *ret is 0 when there is no header.  0 or
+ * -errno. */
+int wal_salt(int fd, uint32_t *ret);
 
 #endif

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "daemon/store_vfs.h"
+#include "daemon/store_wal.h"
 #include "ipc/clock.h"
 #include "tests/daemon_unit/store_fixture.h"
 #include "tests/process.h"
@@ -197,4 +198,22 @@ Test(store_sqlite, a_reader_of_an_empty_directory_finds_nothing)
 	struct store_problem why = { "" };
 	struct store_options options = { .state_dir = "/nonexistent/pyprep", .read_only = true };
 	cr_assert_eq(store_ops->open(&reader, &options, &why), -ENOENT, "%s", why.message);
+}
+
+/* "It cannot be read" is not "it is another log": that one is cut to nothing. */
+Test(store_sqlite, a_log_that_cannot_be_told_is_not_cut)
+{
+	struct wal_mark mark = { .salt = 1, .frames = 1 }, untold = { .salt = 0, .frames = 1 };
+	char path[300];
+
+	cr_assert_eq(wal_cut("/proc/self/mem", &mark), -EIO); /* nothing is mapped at 0 */
+	add_job(1);
+	uint64_t before = file_bytes("store.db-wal");
+	cr_assert_gt(before, 0);
+	snprintf(path, sizeof(path), "%s/store.db-wal", store_dir);
+	cr_assert_eq(wal_cut(path, &untold), -EIO);
+	cr_assert_eq(file_bytes("store.db-wal"), before);
+	/* The control: another log's salt. */
+	cr_assert_eq(wal_cut(path, &mark), 0);
+	cr_assert_eq(file_bytes("store.db-wal"), 0);
 }
