@@ -77,9 +77,14 @@ heirs_begin(struct pool_slots *p)
 void
 heirs_on_timer(evutil_socket_t fd, short what, void *context)
 {
+	struct pool_slots *p = context;
+
 	(void)fd;
 	(void)what;
-	heirs_begin(context);
+	/* There may have been no memory for one of its workers. */
+	if (p->supervisor->phase == RUN && !p->failed)
+		slots_fill(p);
+	heirs_begin(p);
 }
 
 void

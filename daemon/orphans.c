@@ -87,8 +87,8 @@ orphans_hold(struct supervisor *s)
 	if (n == 0)
 		return;
 	log_info("killed %u processes that a dead worker's command left behind", n);
-	s->orphans_held = true;
-	evtimer_add(s->orphans_patience, &patience);
+	/* Without a limit nobody is held. */
+	s->orphans_held = evtimer_add(s->orphans_patience, &patience) == 0;
 }
 
 void

@@ -17,6 +17,7 @@
 #include "shm/segment.h"
 
 #define BIND_AFTER_NS (10 * NS_PER_MS)
+#define FILL_AGAIN_NS NS_PER_S
 
 const char *
 slot_pool(const struct slot *slot)
@@ -308,14 +309,23 @@ get_slot(struct pool_slots *p, unsigned number)
 	return slot;
 }
 
+static void
+slots_fill_later(struct pool_slots *p, unsigned number)
+{
+	struct timeval later = slot_timeval(FILL_AGAIN_NS);
+
+	log_error("out of memory for worker %s/%u; trying again in %llu ms", p->config->name,
+		  number, (unsigned long long)(FILL_AGAIN_NS / NS_PER_MS));
+	event_add(p->heirs_again, &later);
+}
+
 void
 slots_fill(struct pool_slots *p)
 {
 	for (unsigned i = 0; i < p->wanted; i++) {
 		struct slot *slot = get_slot(p, i);
 		if (slot == NULL)
-			log_error("out of memory for worker %s/%u; the pool stays smaller",
-				  p->config->name, i);
+			slots_fill_later(p, i);
 		else if (slot->state == SLOT_EMPTY || slot->state == SLOT_FAILED)
 			launch(slot);
 	}

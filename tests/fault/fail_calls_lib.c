@@ -12,10 +12,12 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <link.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -478,6 +480,22 @@ syscall(long number, ...)
 	errno = e;
 	return -1;
 }
+
+/* ---- users and groups: glibc crashes where a call of its own fails there ---- */
+
+#define SPARES(result, name, parameters, arguments)  \
+	result name parameters                       \
+	{                                            \
+		bool before = inside;                \
+		inside = true;                       \
+		result found = REAL(name) arguments; \
+		inside = before;                     \
+		return found;                        \
+	}
+SPARES(struct passwd *, getpwuid, (uid_t uid), (uid))
+SPARES(struct passwd *, getpwnam, (const char *name), (name))
+SPARES(struct group *, getgrnam, (const char *name), (name))
+SPARES(struct group *, getgrgid, (gid_t gid), (gid))
 
 /* ---- bytes ---- */
 

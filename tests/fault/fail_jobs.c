@@ -39,7 +39,8 @@ read_fate(struct trial *t, const char *line, struct fate *fates)
 	json_decref(job);
 }
 
-/* true: all are there and have ended. */
+/* true: all are there and have ended.  One that ends while the list is made may stand in it twice:
+ * the list is asked for again. */
 static bool
 read_fates(struct trial *t, struct fate *fates)
 {
@@ -50,7 +51,7 @@ read_fates(struct trial *t, struct fate *fates)
 		read_fate(t, line, fates);
 	command_free(&r);
 	for (unsigned i = 0; i < t->ack_count; i++)
-		if (!fates[i].found || !fates[i].ended)
+		if (fates[i].found != 1 || !fates[i].ended)
 			return false;
 	return true;
 }
