@@ -8,7 +8,7 @@
  *	--jobs N	so many at once (2)
  *	--plant ARM	a fault of the product, which must be found: status 1.  lie: writes that
  *were not made; forget: jobs that are not kept; crash; hang
- *	--patience S	who takes longer hangs (40)
+ *	--patience S	who takes longer hangs (90)
  *	--list	what a clean run calls
  *	--say	each point as it ends, with its time and the daemons' log
  *
