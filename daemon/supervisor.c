@@ -22,235 +22,8 @@
 #include "ipc/clock.h"
 #include "shm/segment.h"
 
-#define BROKER_DEATHS_MOST 5u
-#define BROKER_WINDOW_NS   (10 * NS_PER_S)
-#define BROKER_AGAIN_US    500000 /* after a start that came to nothing */
-#define STOP_PATIENCE_S    2      /* workers and broker, after they were told to end */
-#define HARD_SLACK_S       3      /* beyond the longest grace */
-
-/* ---- the broker ---- */
-
-static void begin_stop(struct supervisor *s);
-static void begin_drain(struct supervisor *s);
-static void start_broker(struct supervisor *s);
-
-static void
-on_reload_asked(struct supervisor *s)
-{
-	unsigned char *map;
-	size_t length;
-	struct request_body body = { 0 };
-
-	reload(s, &map, &length, &body.flags);
-	tell_broker_more(s, MSG_RELOAD, &body, sizeof(body), map, length);
-	free(map);
-}
-
-static void
-at_once(struct supervisor *s)
-{
-	struct empty_body hard = { .reserved = 1 };
-
-	log_event(LOG_LEVEL_INFO, LOG_STOPPING, NULL, "stopping at once");
-	/* First: so that jobs end as cancelled, not as victims of their workers' deaths. */
-	tell_broker(s, MSG_DRAIN, &hard, sizeof(hard), NULL, 0);
-	slots_kill(s, SIGKILL);
-	begin_stop(s);
-}
-
-static void
-on_pool_asked(struct supervisor *s, const struct pool_body *body)
-{
-	if (body->pool >= s->pool_count || body->workers > WORKERS_MAX)
-		return;
-	struct pool_slots *p = &s->pools[body->pool];
-	p->paused = body->state == POOL_PAUSED;
-	p->draining = body->state == POOL_DRAINING;
-	p->strategy = body->strategy;
-	slots_resize(p, body->workers);
-	if (body->state == POOL_RUNNING)
-		slots_resume(p);
-}
-
-static void
-on_broker_frame(struct supervisor *s, const struct frame_in *in)
-{
-	const struct empty_body *empty = in->body;
-	const struct beat_body *beat = in->body;
-
-	switch (in->type) {
-	case MSG_READY:
-		s->broker_ready = true;
-		supervisor_progress(s);
-		break;
-	case MSG_WORKER_KILL:
-		slots_order(s, in->body);
-		break;
-	case MSG_RECYCLE:
-		slots_recycle(s, in->body);
-		break;
-	case MSG_POOL:
-		on_pool_asked(s, in->body);
-		break;
-	case MSG_BEAT:
-		s->beats_back = beat->number;
-		break;
-	case MSG_RELOAD:
-		on_reload_asked(s);
-		break;
-	case MSG_STOP_DAEMON:
-		if (empty->reserved != 0)
-			at_once(s);
-		else
-			begin_drain(s);
-		break;
-	case MSG_DRAINED:
-		if (s->phase != DRAIN && s->phase != DRAIN_HARD)
-			break;
-		log_event(LOG_LEVEL_INFO, LOG_DRAINED, NULL, "drained: no job is left");
-		begin_stop(s);
-		break;
-	default:
-		log_warn("the broker sent %s, which is not for a supervisor",
-			 message_name(in->type));
-	}
-}
-
-static void
-on_broker(evutil_socket_t fd, short what, void *context)
-{
-	static struct frame_in in;
-	struct supervisor *s = context;
-	const char *why = "";
-	int r;
-
-	(void)what;
-	while (s->broker_control == fd) {
-		r = frame_recv(fd, &in, &why);
-		if (frame_is_end(r)) /* its death is handled when it is reaped */
-			event_del(s->broker_event);
-		if (r < 0)
-			return;
-		on_broker_frame(s, &in);
-		frame_close_fds(&in);
-	}
-}
-
-/* Or there was no memory to send: it is tried again. */
-static void
-on_broker_writable(evutil_socket_t fd, short what, void *context)
-{
-	(void)fd;
-	(void)what;
-	outbox_flush(context);
-}
-
-static void
-forget_broker(struct supervisor *s)
-{
-	outbox_clear(s);
-	if (s->broker_event != NULL)
-		event_free(s->broker_event);
-	if (s->broker_writable != NULL)
-		event_free(s->broker_writable);
-	s->broker_event = s->broker_writable = NULL;
-	if (s->broker_control >= 0)
-		close(s->broker_control);
-	s->broker_control = -1;
-	s->broker_ready = false;
-}
-
-static bool
-broker_dies_too_often(struct supervisor *s)
-{
-	uint64_t now_ns = clock_now();
-	unsigned recent = 0;
-
-	s->broker_deaths_ns[s->broker_deaths++ % DEATHS_KEPT] = now_ns;
-	for (unsigned i = 0; i < DEATHS_KEPT && i < s->broker_deaths; i++)
-		recent += now_ns - s->broker_deaths_ns[i] <= BROKER_WINDOW_NS;
-	if (recent <= BROKER_DEATHS_MOST)
-		return false;
-	log_error("the broker died %u times in %llu s; giving up", BROKER_DEATHS_MOST + 1,
-		  (unsigned long long)(BROKER_WINDOW_NS / NS_PER_S));
-	s->exit_status = EXIT_FAILURE;
-	begin_stop(s);
-	return true;
-}
-
-static bool
-watch_broker(struct supervisor *s)
-{
-	s->broker_event = event_new(s->base, s->broker_control, EV_READ | EV_PERSIST, on_broker, s);
-	s->broker_writable = event_new(s->base, s->broker_control, EV_WRITE, on_broker_writable, s);
-	return s->broker_event != NULL && s->broker_writable != NULL &&
-	       event_add(s->broker_event, NULL) == 0;
-}
-
-static void
-start_broker(struct supervisor *s)
-{
-	struct birth birth = s->birth;
-
-	birth.link = (struct link_fds)LINK_NO_FDS;
-	birth.counters_memfd = s->minder.counters_memfd;
-	atomic_fetch_add(&s->board->broker_generation, 1);
-	pid_t pid = spawn(ROLE_BROKER, &birth, &s->broker_control);
-	if (pid < 0) {
-		struct timeval pause = { .tv_usec = BROKER_AGAIN_US };
-		log_error("cannot start the broker: %s", strerror(-pid));
-		if (!broker_dies_too_often(s))
-			event_add(s->broker_again, &pause);
-		return;
-	}
-	s->broker_pid = pid;
-	s->beats_back = s->beats_sent;
-	if (!watch_broker(s)) {
-		log_error("no memory to watch the broker; it is replaced");
-		kill(pid, SIGKILL);
-		return;
-	}
-	slots_announce(s);
-	minder_announce(s);
-}
-
-static void
-on_broker_again(evutil_socket_t fd, short what, void *context)
-{
-	struct supervisor *s = context;
-
-	(void)fd;
-	(void)what;
-	if (s->phase == RUN && s->broker_pid == 0)
-		start_broker(s);
-}
-
-static void
-broker_died(struct supervisor *s, int status)
-{
-	/* Its last words: what it said before it answered a client holds. */
-	if (s->broker_event != NULL)
-		on_broker(s->broker_control, 0, s);
-	s->broker_pid = 0;
-	forget_broker(s);
-	if (s->phase == STOP)
-		return;
-	bool signalled = WIFSIGNALED(status);
-	int how = signalled ? WTERMSIG(status) : WEXITSTATUS(status);
-	log_event(LOG_LEVEL_WARN, LOG_BROKER_DIED,
-		  ABOUT(.signal = signalled ? how : 0, .status = signalled ? 0 : how),
-		  "the broker died (%s %d); workers run on, a new one takes over",
-		  signalled ? "signal" : "status", how);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == EX_DATAERR) {
-		log_error("the store is damaged, and the broker said where; giving up");
-		s->exit_status = EX_DATAERR;
-		begin_stop(s);
-	} else if (s->phase != RUN) {
-		begin_stop(s); /* its jobs went with it: nothing is left to drain */
-	} else if (!broker_dies_too_often(s)) {
-		start_broker(s);
-	}
-}
+#define STOP_PATIENCE_S 2 /* workers and broker, after they were told to end */
+#define HARD_SLACK_S    3 /* beyond the longest grace */
 
 /* ---- the end ---- */
 
@@ -270,11 +43,11 @@ end_if_alone(struct supervisor *s)
 	if (s->broker_pid == 0)
 		event_base_loopbreak(s->base);
 	else
-		forget_broker(s); /* the order to end */
+		keeper_forget(s); /* the order to end */
 }
 
-static void
-begin_stop(struct supervisor *s)
+void
+supervisor_stop(struct supervisor *s)
 {
 	if (s->phase == STOP)
 		return;
@@ -286,8 +59,8 @@ begin_stop(struct supervisor *s)
 	end_if_alone(s);
 }
 
-static void
-begin_drain(struct supervisor *s)
+void
+supervisor_drain(struct supervisor *s)
 {
 	struct empty_body empty = { 0 };
 
@@ -301,7 +74,19 @@ begin_drain(struct supervisor *s)
 	set_deadline(s, s->config->drain_deadline_ns);
 	tell_broker(s, MSG_DRAIN, &empty, sizeof(empty), NULL, 0);
 	if (s->broker_pid == 0)
-		begin_stop(s);
+		supervisor_stop(s);
+}
+
+void
+supervisor_stop_at_once(struct supervisor *s)
+{
+	struct empty_body hard = { .reserved = 1 };
+
+	log_event(LOG_LEVEL_INFO, LOG_STOPPING, NULL, "stopping at once");
+	/* First: so that jobs end as cancelled, not as victims of their workers' deaths. */
+	tell_broker(s, MSG_DRAIN, &hard, sizeof(hard), NULL, 0);
+	slots_kill(s, SIGKILL);
+	supervisor_stop(s);
 }
 
 static void
@@ -322,7 +107,7 @@ on_deadline(evutil_socket_t fd, short what, void *context)
 				grace_ns = s->pools[i].config->grace_ns;
 		set_deadline(s, grace_ns + HARD_SLACK_S * NS_PER_S);
 	} else if (s->phase == DRAIN_HARD) {
-		begin_stop(s);
+		supervisor_stop(s);
 	} else {
 		slots_kill(s, SIGKILL);
 		minder_kill(s);
@@ -365,7 +150,7 @@ on_child(evutil_socket_t fd, short what, void *context)
 	(void)what;
 	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
 		if (pid == s->broker_pid) {
-			broker_died(s, status);
+			keeper_reaped(s, status);
 			continue;
 		}
 		if (minder_reaped(s, pid, status) || sweeper_reaped(s, pid))
@@ -389,9 +174,9 @@ on_terminate(evutil_socket_t fd, short what, void *context)
 	(void)fd;
 	(void)what;
 	if (s->phase == RUN)
-		begin_drain(s);
+		supervisor_drain(s);
 	else
-		at_once(s);
+		supervisor_stop_at_once(s);
 }
 
 static void
@@ -482,10 +267,8 @@ open_events(struct supervisor *s)
 	s->deadline = evtimer_new(s->base, on_deadline, s);
 	s->watchdog = event_new(s->base, -1, EV_PERSIST, on_watchdog, s);
 	s->tell_later = evtimer_new(s->base, on_tell_later, s);
-	s->broker_again = evtimer_new(s->base, on_broker_again, s);
-	s->outbox_again = evtimer_new(s->base, on_broker_writable, s);
 	if (s->deadline == NULL || s->watchdog == NULL || s->tell_later == NULL ||
-	    s->broker_again == NULL || s->outbox_again == NULL || orphans_open(s) < 0)
+	    keeper_open(s) < 0 || orphans_open(s) < 0)
 		return -ENOMEM;
 	s->watchdog_ns = notify_watchdog_ns();
 	if (s->watchdog_ns > 0) {
@@ -548,7 +331,7 @@ close_all(struct supervisor *s)
 	minder_close(s);
 	sweeper_close(s);
 	cgroup_close(&s->cgroup);
-	forget_broker(s);
+	keeper_forget(s);
 	for (size_t i = 0; i < sizeof(s->signals) / sizeof(s->signals[0]); i++)
 		event_free(s->signals[i]);
 	event_free(s->deadline);
@@ -609,7 +392,7 @@ supervisor_main(struct config *config, const char *config_path, const char *runt
 		log_error("cannot start: %s", strerror(-r));
 		return EX_OSERR;
 	}
-	start_broker(s);
+	keeper_start(s);
 	slots_start(s);
 	supervisor_progress(s);
 	event_base_dispatch(s->base);

@@ -1,7 +1,8 @@
 /*
  * supervisor.h - the parent of all: its state, shared by the files of that process.
  *
- *   supervisor.c  role: signals, the broker, start, drain and stop
+ *   supervisor.c  role: signals, start, drain and stop
+ *   keeper.c      the broker: its start, what it says, its deaths
  *   slots.c       the workers: deaths, restarts with backoff, resizing
  *   slots_start.c ... starting
  *   heirs.c       ... replacing one while it works
@@ -159,6 +160,17 @@ struct supervisor {
 	unsigned reloads;
 	int exit_status;
 };
+
+/* supervisor.c */
+void supervisor_drain(struct supervisor *s); /* running jobs finish first */
+void supervisor_stop(struct supervisor *s);
+void supervisor_stop_at_once(struct supervisor *s); /* what runs is ended */
+
+/* keeper.c */
+int keeper_open(struct supervisor *s); /* 0, or -1: no memory */
+void keeper_start(struct supervisor *s);
+void keeper_reaped(struct supervisor *s, int status);
+void keeper_forget(struct supervisor *s); /* close its socket: the order to end */
 
 /* slots.c */
 int slots_open(struct supervisor *s);
