@@ -2,7 +2,7 @@
  * request_ls.c - verb ls: the table first, then what ended last (the history), then the store.
  *
  * Attached jobs come into the store some time after their end, so the last of them are told from
- * the history, and not again from the store.
+ * the history, and not again from the store; nor are detached ones that end while the store is read.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +32,8 @@ struct listing {
 	unsigned in_open;
 	msgpack_sbuffer maps; /* jobs of the next reply, before their count is known */
 	int64_t left;
-	uint64_t *listed; /* ended ones told from the history */
-	size_t listed_count;
+	uint64_t *listed; /* ids that the store may tell of, too */
+	size_t listed_count, listed_room;
 };
 
 /* ---- replies ---- */
@@ -108,6 +108,21 @@ entry_wanted(const struct history_entry *e, const struct wanted *w)
 
 /* ---- the three places ---- */
 
+/* Without memory it may be told twice. */
+static void
+note_listed(struct listing *l, uint64_t id)
+{
+	if (l->listed_count == l->listed_room) {
+		size_t room = l->listed_room * 2 + 256;
+		uint64_t *more = reallocarray(l->listed, room, sizeof(*more));
+		if (more == NULL)
+			return;
+		l->listed = more;
+		l->listed_room = room;
+	}
+	l->listed[l->listed_count++] = id;
+}
+
 static void
 list_live(struct listing *l, const struct wanted *w)
 {
@@ -120,6 +135,8 @@ list_live(struct listing *l, const struct wanted *w)
 		const struct job *job = job_at(jobs, i);
 		if (!request_may_touch(l->r->client, job->uid) || !job_wanted(l->b, job, w))
 			continue;
+		if ((job->flags & JOB_DETACHED) && (w->states & ~LIVE_STATES) != 0)
+			note_listed(l, job->id);
 		add_begin(&one);
 		reply_job(l->b, &one, job);
 		add_end(l, &one);
@@ -134,27 +151,31 @@ list_history(struct listing *l, const struct wanted *w)
 	const struct history_entry *e;
 	struct reply one;
 
-	l->listed = calloc(unsaved + 1, sizeof(l->listed[0]));
-	for (uint64_t back = 0; l->left > 0 && back < unsaved && l->listed != NULL &&
-				(e = history_newest(h, back)) != NULL;
-	     back++) {
+	for (uint64_t back = 0;
+	     l->left > 0 && back < unsaved && (e = history_newest(h, back)) != NULL; back++) {
 		if (e->receipt.id == 0 || (e->receipt.flags & RECEIPT_DETACHED) ||
 		    !request_may_touch(l->r->client, e->receipt.uid) || !entry_wanted(e, w))
 			continue;
-		l->listed[l->listed_count++] = e->receipt.id;
+		note_listed(l, e->receipt.id);
 		add_begin(&one);
 		reply_ended(&one, e);
 		add_end(l, &one);
 	}
 }
 
+static int
+by_id(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 static bool
 was_listed(const struct recall *c, uint64_t id)
 {
-	for (size_t i = 0; i < c->listed_count; i++)
-		if (c->listed[i] == id)
-			return true;
-	return false;
+	return c->listed_count > 0 &&
+	       bsearch(&id, c->listed, c->listed_count, sizeof(c->listed[0]), by_id) != NULL;
 }
 
 static void
@@ -188,6 +209,8 @@ list_store(struct listing *l, const struct wanted *w)
 		free(l->listed);
 		return;
 	}
+	if (l->listed_count > 0)
+		qsort(l->listed, l->listed_count, sizeof(l->listed[0]), by_id);
 	c->listed = l->listed;
 	c->listed_count = l->listed_count;
 	c->filter.states = w->states & ~LIVE_STATES;

@@ -98,6 +98,16 @@ until_status() {
 	run -0 pyprepctl show "$plain"
 }
 
+@test "ls --state all: each job once, also while it ends" {
+	pyprepctl submit -d -q --count 3000 sleep ms=1 >/dev/null
+	for _ in $(seq 400); do
+		twice=$(pyprepctl ls --state all -q -l 10000 | sort | uniq -d)
+		[ -z "$twice" ]
+		[ "$(pyprepctl status --json | jq .store.open)" != 0 ] || break
+	done
+	[ "$(pyprepctl ls --state succeeded -q -l 10000 | sort -u | wc -l)" = 3000 ]
+}
+
 @test "retry --dead: all in quarantine, and no other" {
 	says 0 "queued 0 jobs" retry --dead
 	dead=$(pyprepctl submit -d -q --count 3 --crash-limit 1 fail how=signal)
